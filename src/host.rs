@@ -1,0 +1,59 @@
+//! Facts about the host that planning depends on, probed once. Planning reads a `Host` and never the host itself, so
+//! a test can plan for a machine that it doesn't run on.
+
+use nix::unistd;
+
+/// What the machine and the calling process offer.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Effective user id of the caller.
+    pub euid: u32,
+    pub egid: u32,
+    /// The caller runs in a user namespace of its own (not the initial one).
+    pub in_user_namespace: bool,
+    /// The caller's bounding set, one bit a capability.
+    pub bounding: u64,
+    /// The caller's effective set.
+    pub effective: u64,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u8,
+}
+
+impl Host {
+    /// Reads the facts.
+    pub fn probe() -> Host {
+        let (effective, bounding) = crate::sys::capability::probe_sets();
+        Host {
+            euid: unistd::geteuid().as_raw(),
+            egid: unistd::getegid().as_raw(),
+            in_user_namespace: probe_user_namespace(),
+            bounding,
+            effective,
+            last_capability: crate::sys::capability::probe_last(),
+        }
+    }
+
+    /// A machine for tests: root on a current kernel with every capability.
+    pub fn fixture() -> Host {
+        Host {
+            euid: 0,
+            egid: 0,
+            in_user_namespace: false,
+            bounding: (1 << 41) - 1,
+            effective: (1 << 41) - 1,
+            last_capability: 40,
+        }
+    }
+
+    /// Whether the caller lacks the initial user namespace's root: then ids need newuidmap, devices are bound, and
+    /// limits that only the real root may raise stay as they are.
+    pub fn rootless(&self) -> bool {
+        self.euid != 0 || self.in_user_namespace
+    }
+}
+
+/// The initial user namespace maps all 32-bit ids to themselves (user_namespaces(7)).
+fn probe_user_namespace() -> bool {
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
