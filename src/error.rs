@@ -43,6 +43,19 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Something that is not as the config wants it and that doesn't stop the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub field: Field,
+    pub text: String,
+}
+
+impl Warning {
+    pub fn new(field: Field, text: impl Into<String>) -> Warning {
+        Warning { field, text: text.into() }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line makes no sense. The text says what and names the flag.

@@ -132,15 +132,19 @@ pub fn plan_namespaces(spec: &Spec, host: &Host, slots: &mut SlotCounter) -> Nam
         let kind = Kind::from(namespace.typ());
         fields[kind.index()] = Field::item("/linux/namespaces", i, "");
         let path = namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty());
-        plan.wants.set(kind, match path {
-            None => Want::New,
-            Some(path) => {
-                let slot = slots.take();
-                let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
-                plan.host.push(Step::new(Op::Open { kind, path, slot }, Field::item("/linux/namespaces", i, "/path")));
-                Want::Join(slot)
-            }
-        });
+        plan.wants.set(
+            kind,
+            match path {
+                None => Want::New,
+                Some(path) => {
+                    let slot = slots.take();
+                    let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+                    plan.host
+                        .push(Step::new(Op::Open { kind, path, slot }, Field::item("/linux/namespaces", i, "/path")));
+                    Want::Join(slot)
+                }
+            },
+        );
     }
     plan.launch = plan_launch(&plan.wants, !host.rootless());
     let maps = [
@@ -338,10 +342,9 @@ mod tests {
             "namespaces": [{"type": "time"}], "timeOffsets": {"boottime": {"secs": 5}, "monotonic": {"nanosecs": 7}}}));
         let plan = plan_namespaces(&spec, &Host::fixture(), &mut SlotCounter::default());
         let rest: Vec<_> = plan.rest.iter().map(|step| crate::plan::render(&step.op)).collect();
-        assert_eq!(rest, [
-            "make new namespaces: time",
-            "shift clocks: monotonic 0 7, boottime 5 0",
-            "enter the time namespace"
-        ]);
+        assert_eq!(
+            rest,
+            ["make new namespaces: time", "shift clocks: monotonic 0 7, boottime 5 0", "enter the time namespace"]
+        );
     }
 }

@@ -120,9 +120,8 @@ pub fn stat_path(path: &CStr) -> Effect<libc::stat> {
 /// Whether the caller's effective ids may execute `path` (faccessat2(2), else access(2) by effective ids in libc).
 pub fn may_execute(path: &CStr) -> Effect {
     // SAFETY: the path is NUL-terminated.
-    let result = unsafe {
-        libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) };
     match check(result, Call::Access) {
         Err(trouble) if trouble.errno == Errno::ENOSYS => {
             // SAFETY: the path is NUL-terminated.

@@ -112,8 +112,9 @@ pub fn new_session_keyring(name: &CStr) -> Effect {
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
     match check(joined, Call::Keyctl) {
         // SAFETY: takes numbers.
-        Ok(key) => check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, PERMISSIONS) }, Call::Keyctl)
-            .map(drop),
+        Ok(key) => {
+            check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, PERMISSIONS) }, Call::Keyctl).map(drop)
+        }
         Err(trouble) if trouble.errno == Errno::ENOSYS => Ok(()),
         Err(trouble) => Err(trouble),
     }
