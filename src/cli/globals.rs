@@ -18,7 +18,7 @@ use crate::log;
 #[derive(Args, Debug)]
 struct Flags {
     /// Where the state of containers is kept; should be on a tmpfs
-    #[arg(long, value_name = "DIR", long_help = None)]
+    #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 
     /// Append the log to this file in place of stderr
@@ -73,13 +73,14 @@ struct Flags {
 /// The definition of corten without its verbs.
 pub fn definition() -> Command {
     let command = Command::new("corten")
-        .about("A low-level OCI container runtime: compiles config.json to a plan you can read, and runs the plan")
         .no_binary_name(true)
         .args_override_self(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
         .override_usage("corten [OPTIONS] COMMAND [COMMAND OPTIONS] [ARGUMENTS]");
+    // Last, because the struct's own doc comment would stand there otherwise.
     Flags::augment_args(command)
+        .about("A low-level OCI container runtime: compiles config.json to a plan you can read, and runs the plan")
 }
 
 /// What holds for a command whatever its verb.

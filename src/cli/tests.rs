@@ -252,6 +252,7 @@ fn wrong_values_are_refused_with_the_values_that_would_do() {
 #[test]
 fn help_is_everywhere_and_every_verb_has_examples() {
     let overview = help("");
+    assert!(overview.starts_with("A low-level OCI container runtime"), "{overview}");
     assert_eq!(overview, help("--help"));
     assert_eq!(overview, help("-h"));
     assert_eq!(overview, help("help"));
