@@ -12,6 +12,7 @@ use clap::builder::Resettable;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::error::Error;
+use crate::explain::{self, Context, Report};
 use crate::log;
 
 mod globals;
@@ -67,13 +68,22 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// The error in words.
+    pub fn report(&self) -> Report {
+        let mut report = explain::render(&self.error, &Context::of("", None));
+        if !self.usage.is_empty() {
+            report.hint.clone_from(&self.usage);
+        }
+        report
+    }
+
     /// The text for stderr. Engines and scripts know the first words.
     pub fn text(&self) -> String {
-        if self.help.is_empty() {
-            let usage = if self.usage.is_empty() { String::new() } else { format!("  hint: {}\n", self.usage) };
-            return format!("corten: {}\n{usage}", self.error);
+        let report = self.report();
+        match self.help.as_str() {
+            "" => report.text(),
+            help => format!("Incorrect Usage: {}\n\n{help}", report.message),
         }
-        format!("Incorrect Usage: {}\n\n{}", self.error, self.help)
     }
 }
 
@@ -107,9 +117,9 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed, Box<Ref
             ("help", None) => Ok(Parsed::Help(help_of(None))),
             ("help" | "h", Some(topic)) => match verbs::find(&topic) {
                 Some(entry) => Ok(Parsed::Help(help_of(Some(entry)))),
-                None => Err(refuse(Error::UnknownCommand(topic.into_owned()), String::new(), SEE_HELP.into())),
+                None => Err(refuse(Error::UnknownCommand(topic.into_owned()), String::new(), String::new())),
             },
-            _ => Err(refuse(Error::UnknownCommand(name.into_owned()), String::new(), SEE_HELP.into())),
+            _ => Err(refuse(Error::UnknownCommand(name.into_owned()), String::new(), String::new())),
         };
     };
     if walked.help {
@@ -132,8 +142,6 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed, Box<Ref
         })?;
     Ok(Parsed::Run(Box::new(Invocation { globals, verb })))
 }
-
-const SEE_HELP: &str = "`corten --help` lists the commands";
 
 /// Lets clap read values out of an argv in which every value is attached to its flag.
 fn read(command: &mut Command, flags: &[OsString], positionals: &[OsString]) -> Result<ArgMatches, Error> {

@@ -58,10 +58,8 @@ fn line_of(_config: &[u8], _field: &corten::field::Field) -> Option<usize> {
 }
 
 fn refuse(refused: &Refused) -> ExitCode {
-    let mut report = explain::render(&refused.error, &Context::of("", None));
-    report.hint.clone_from(&refused.usage);
     let mut log = Log::open(&refused.log).unwrap_or_else(|_: Error| Log::stderr());
-    log.fail_with_text(&report, &refused.text());
+    log.fail_with_text(&refused.report(), &refused.text());
     code(refused.error.exit_code())
 }
 

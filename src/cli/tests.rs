@@ -195,6 +195,10 @@ fn an_unknown_command_has_its_own_exit_code() {
         ("help foo", "No help topic for 'foo'"),
     ]);
     assert_eq!(refused("foo").error.exit_code(), 3);
+    assert_eq!(
+        refused("f\x1boo").text(),
+        "corten: No help topic for 'f\\u{1b}oo'\n  hint: `corten --help` lists the commands\n"
+    );
 }
 
 #[test]

@@ -27,7 +27,7 @@ const POLICY_MODES: [&str; 7] = [
 ];
 const POLICY_FLAGS: [&str; 3] = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
-// To be replaced by the namespaces' own table and the mount options' own table.
+// Until the domains export their own tables; the two below become arguments taken from there.
 const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 const MOUNT_OPTIONS: [&str; 0] = [];
 
