@@ -16,6 +16,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use crate::error::Warning;
 use crate::error::{Error, Result};
 use crate::explain::Report;
 use crate::fault::Call;
@@ -80,35 +81,6 @@ impl Settings {
             }
         }
         settings
-    }
-}
-
-/// Something that the user should know and that stops nothing: a property that corten doesn't know or doesn't apply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// [`Field::RUNTIME`] when no property is to blame.
-    pub field: Field,
-    /// Without the field's name.
-    pub text: String,
-}
-
-impl Warning {
-    pub fn new(field: Field, text: impl Into<String>) -> Warning {
-        Warning { field, text: text.into() }
-    }
-
-    /// About nothing in particular.
-    pub fn plain(text: impl Into<String>) -> Warning {
-        Warning::new(Field::RUNTIME, text)
-    }
-}
-
-impl std::fmt::Display for Warning {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.field == Field::RUNTIME {
-            true => f.write_str(&self.text),
-            false => write!(f, "{}: {}", self.field, self.text),
-        }
     }
 }
 
