@@ -1,2 +1,4 @@
+pub mod hooks;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {}

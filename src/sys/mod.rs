@@ -2,3 +2,6 @@
 //! wrapper takes and returns plain values, allocates nothing, and names its call in the [`Trouble`](crate::fault::Trouble) it returns.
 
 pub mod capability;
+pub mod pidfd;
+pub mod pipe;
+pub mod spawn;
