@@ -39,7 +39,7 @@ fn delete_existing(store: &Store, id: &ContainerId, force: bool, warnings: &mut 
         Err(error) => return Err(error),
     };
     permit(if force { Verb::DeleteForce } else { Verb::Delete }, dir.status(&record)?, id.as_str())?;
-    destroy(dir, &record, warnings)
+    destroy(&dir, &record, warnings)
 }
 
 /// The same for every container whose id matches; the first error is told after all have been tried.
@@ -74,7 +74,7 @@ fn end(init: Option<LiveInit>) -> Result<()> {
 
 /// Ends the init, removes the container's directory and runs the poststop hooks. A hook that fails is a warning, and
 /// the deletion goes on (runtime-spec, "Lifecycle", step 13).
-pub fn destroy(dir: Locked, record: &Record, warnings: &mut Vec<Warning>) -> Result<()> {
+pub fn destroy(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> Result<()> {
     end(record.init.map_or(Ok(None), |init| init.hold())?)?;
     dir.remove()?;
     let state = record.state_json(Status::Stopped);
@@ -95,5 +95,96 @@ fn with_index(error: Error, number: usize) -> Error {
             Error::Hook { kind, index: number, how, stdout, stderr, field: Kind::Poststop.field(number) }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, PROGRAM, rewrite};
+    use super::*;
+
+    fn delete(fixture: &Fixture, force: bool) -> (Result<(), String>, Vec<Warning>) {
+        let mut warnings = Vec::new();
+        let result = super::delete(&fixture.store(), &fixture.id, force, &mut warnings);
+        (result.map_err(|e| e.to_string()), warnings)
+    }
+
+    #[test]
+    fn a_created_container_is_deleted_and_its_init_killed() {
+        let fixture = Fixture::created(PROGRAM, |_| ());
+        assert_eq!(delete(&fixture, false), (Ok(()), vec![]));
+        assert!(!fixture.exists());
+        assert!(!fixture.record.init.unwrap().alive().unwrap());
+        assert_eq!(delete(&fixture, false).0.unwrap_err(), "container does not exist");
+        assert_eq!(delete(&fixture, true), (Ok(()), vec![]));
+    }
+
+    #[test]
+    fn a_running_container_needs_force() {
+        let fixture = Fixture::created(PROGRAM, |_| ());
+        super::super::start::start(&fixture.store(), &fixture.id, &|_| None, &mut Vec::new()).unwrap();
+        assert_eq!(delete(&fixture, false).0.unwrap_err(), "cannot delete container web that is not stopped: running");
+        assert!(fixture.exists());
+        assert_eq!(delete(&fixture, true), (Ok(()), vec![]));
+        assert!(!fixture.exists());
+    }
+
+    #[test]
+    fn a_failed_poststop_hook_is_a_warning_and_the_next_one_runs() {
+        let mut fixture = Fixture::created("exit 0", |_| ());
+        rewrite(&mut fixture, |fixture, record| {
+            record.poststop = vec![fixture.hook("first", 3), fixture.hook("second", 0), fixture.hook("third", 4)];
+        });
+        fixture.init.wait(true).unwrap();
+        let (result, warnings) = delete(&fixture, false);
+        result.unwrap();
+        assert!(!fixture.exists());
+        assert!(fixture.noted("second").contains("\"status\":\"stopped\",\"pid\":0"));
+        let texts: Vec<_> = warnings.iter().map(|w| (w.field.pointer(), w.text.as_str())).collect();
+        assert_eq!(texts[0].0, "/hooks/poststop/0");
+        assert_eq!(texts[1].0, "/hooks/poststop/2");
+        assert!(texts[1].1.starts_with("error running poststop hook #2: exit status 4"), "{texts:?}");
+    }
+
+    #[test]
+    fn a_damaged_container_goes_by_force_only() {
+        let fixture = Fixture::created(PROGRAM, |_| ());
+        for damage in ["", "{", "{\"version\":1}"] {
+            std::fs::write(fixture.root.path().join("state/web/state.json"), damage).unwrap();
+            assert!(delete(&fixture, false).0.unwrap_err().contains("is damaged"));
+        }
+        let (result, warnings) = delete(&fixture, true);
+        result.unwrap();
+        assert!(warnings[0].text.contains("is damaged"), "{warnings:?}");
+        assert!(!fixture.exists());
+    }
+
+    #[test]
+    fn what_a_killed_create_leaves_can_be_deleted() {
+        let mut fixture = Fixture::created(PROGRAM, |record| record.creating = true);
+        // Its init still waits: that is for `--force`.
+        assert_eq!(delete(&fixture, false).0.unwrap_err(), "cannot delete container web that is not stopped: creating");
+        fixture.init.kill_group();
+        fixture.init.wait(true).unwrap();
+        assert_eq!(delete(&fixture, false), (Ok(()), vec![]));
+        assert!(!fixture.exists());
+    }
+
+    #[test]
+    fn a_container_whose_pid_was_reused_is_deleted_and_the_stranger_lives() {
+        let mut fixture = Fixture::created(PROGRAM, |record| {
+            record.init = record.init.map(|init| super::super::init::Init { start_time: init.start_time + 1, ..init });
+        });
+        assert_eq!(delete(&fixture, true), (Ok(()), vec![]));
+        assert_eq!(fixture.init.wait(false).unwrap(), None);
+    }
+
+    #[test]
+    fn a_regular_expression_deletes_every_match() {
+        let fixture = Fixture::created(PROGRAM, |_| ());
+        delete_matching(&fixture.store(), "^db", true, &mut Vec::new()).unwrap();
+        assert!(fixture.exists());
+        delete_matching(&fixture.store(), "e", true, &mut Vec::new()).unwrap();
+        assert!(!fixture.exists());
     }
 }

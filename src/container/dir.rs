@@ -209,9 +209,12 @@ impl Locked {
     }
 
     /// Removes the directory with everything in it. state.json goes last: what is left after a crash can still be
-    /// deleted by its id.
-    pub fn remove(self) -> Result<()> {
-        self.remove_named(self.dir.id.as_str())
+    /// deleted by its id. Once it is gone this does nothing, even when the id is in use again.
+    pub fn remove(&self) -> Result<()> {
+        match self.dir.is_removed() {
+            true => Ok(()),
+            false => self.remove_named(self.dir.id.as_str()),
+        }
     }
 
     pub(super) fn remove_named(&self, name: &str) -> Result<()> {

@@ -36,3 +36,58 @@ pub fn kill_matching(store: &Store, pattern: &str, signal: &str, all: bool) -> R
     let tried: Vec<Result<()>> = store.ids_matching(pattern)?.iter().map(|id| kill(store, id, signal, all)).collect();
     tried.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, PROGRAM, rewrite};
+    use super::super::init::Init;
+    use super::*;
+    use crate::error::Error;
+    use crate::sys::spawn::End;
+
+    #[test]
+    fn a_created_container_can_be_killed_and_then_no_more() {
+        let mut fixture = Fixture::created(PROGRAM, |_| ());
+        let store = fixture.store();
+        kill(&store, &fixture.id, "0", false).unwrap();
+        kill(&store, &fixture.id, "SIGKILL", false).unwrap();
+        assert_eq!(fixture.init.wait(true).unwrap(), Some(End::Killed(9)));
+        let error = kill(&store, &fixture.id, "KILL", false).unwrap_err();
+        assert_eq!(error.to_string(), "container not running");
+        kill(&store, &fixture.id, "KILL", true).unwrap();
+    }
+
+    #[test]
+    fn the_signal_that_arrives_is_the_one_that_was_asked_for() {
+        let mut fixture = Fixture::created(PROGRAM, |_| ());
+        kill(&fixture.store(), &fixture.id, "RTMIN+3", false).unwrap();
+        assert_eq!(fixture.init.wait(true).unwrap(), Some(End::Killed(37)));
+    }
+
+    #[test]
+    fn a_process_that_took_the_pid_over_is_left_alone() {
+        let mut fixture = Fixture::created(PROGRAM, |_| ());
+        rewrite(&mut fixture, |_, record| {
+            record.init = record.init.map(|init| Init { start_time: init.start_time + 1, ..init });
+        });
+        let error = kill(&fixture.store(), &fixture.id, "KILL", false).unwrap_err();
+        assert_eq!(error.to_string(), "container not running");
+        assert_eq!(fixture.init.wait(false).unwrap(), None);
+    }
+
+    #[test]
+    fn a_bad_signal_is_named_before_anything_happens() {
+        let fixture = Fixture::created(PROGRAM, |_| ());
+        assert!(matches!(kill(&fixture.store(), &fixture.id, "FOO", false), Err(Error::UnknownSignal(_))));
+        assert!(matches!(kill_matching(&fixture.store(), "none", "FOO", false), Err(Error::UnknownSignal(_))));
+    }
+
+    #[test]
+    fn a_regular_expression_reaches_every_match() {
+        let mut fixture = Fixture::created(PROGRAM, |_| ());
+        kill_matching(&fixture.store(), "^db", "KILL", false).unwrap();
+        assert_eq!(fixture.init.wait(false).unwrap(), None);
+        kill_matching(&fixture.store(), "^w", "KILL", false).unwrap();
+        assert_eq!(fixture.init.wait(true).unwrap(), Some(End::Killed(9)));
+    }
+}

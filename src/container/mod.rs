@@ -10,6 +10,8 @@ use crate::field::Field;
 pub mod delete;
 pub mod dir;
 pub mod fifo;
+#[cfg(test)]
+mod fixture;
 pub mod id;
 pub mod init;
 pub mod kill;

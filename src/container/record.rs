@@ -189,9 +189,8 @@ mod tests {
 
     #[test]
     fn a_path_that_json_cannot_hold_is_an_error() {
-        let path = PathBuf::from(std::ffi::OsString::from(
-            <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(vec![b'/', 0xff]),
-        ));
+        use std::os::unix::ffi::OsStringExt;
+        let path = PathBuf::from(std::ffi::OsString::from_vec(vec![b'/', 0xff]));
         assert!(Record::new("web", "1.3.0", path, "/r".into()).render().is_err());
     }
 

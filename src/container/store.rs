@@ -73,7 +73,7 @@ impl Store {
             };
         }
         self.root = Some(root);
-        Ok(Guard { locked: Some(locked) })
+        Ok(Guard { locked, committed: false })
     }
 
     /// A fresh directory under a name that is no id.
@@ -173,46 +173,36 @@ fn rename_new(root: &OwnedFd, from: &str, to: &str) -> nix::Result<()> {
     }
 }
 
-/// A container in the making: its directory goes away with the guard unless the container is committed.
+/// A container in the making: its directory goes away with the guard unless the container is committed. Where hooks
+/// have to run on the way out, [`destroy`](super::delete::destroy) comes first and leaves the guard nothing to do.
 #[derive(Debug)]
 pub struct Guard {
-    /// `None` once committed.
-    locked: Option<Locked>,
+    locked: Locked,
+    committed: bool,
 }
 
 impl Guard {
     /// Writes the record of a finished container, and gives its lock away.
     pub fn commit(mut self, record: &Record) -> Result<()> {
-        if let Some(locked) = &self.locked {
-            locked.save(record)?;
-        }
-        self.locked = None;
+        self.locked.save(record)?;
+        self.committed = true;
         Ok(())
-    }
-
-    /// Goes on with the lock but without the promise to clean up: for the path that runs poststop hooks.
-    pub fn into_locked(mut self) -> Option<Locked> {
-        self.locked.take()
     }
 }
 
-/// The directory; panics never, because only `commit` and `into_locked` take it, and they take the guard as well.
 impl Deref for Guard {
     type Target = Locked;
 
     fn deref(&self) -> &Locked {
-        match &self.locked {
-            Some(locked) => locked,
-            None => unreachable!("a guard lives no longer than its lock"),
-        }
+        &self.locked
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(locked) = self.locked.take() {
+        if !self.committed {
             // The error on its way is the one to tell; what is left can be removed by `delete --force`.
-            locked.remove().ok();
+            self.locked.remove().ok();
         }
     }
 }
@@ -294,8 +284,8 @@ mod tests {
         let guard = store.create(&id("web"), &record("web")).unwrap();
         let (dir, seen) = store.load(&id("web")).unwrap();
         assert_eq!(dir.status(&seen).unwrap(), Status::Creating);
-        // As if the process had been killed: the lock goes, the record stays.
-        drop(guard.into_locked());
+        // As if the process had been killed: the lock goes, the record stays as it was.
+        guard.commit(&record("web")).unwrap();
         assert_eq!(dir.status(&seen).unwrap(), Status::Stopped);
     }
 
@@ -343,6 +333,16 @@ mod tests {
         // The same id again is another container.
         commit(&mut store, "web");
         assert!(matches!(late.lock(), Err(Error::NoSuchContainer { .. })));
+    }
+
+    #[test]
+    fn a_guard_whose_container_is_gone_spares_the_next_of_that_id() {
+        let (_dir, mut store) = store();
+        let guard = store.create(&id("web"), &record("web")).unwrap();
+        guard.remove().unwrap();
+        commit(&mut store, "web");
+        drop(guard);
+        store.load(&id("web")).unwrap();
     }
 
     #[test]
