@@ -225,6 +225,37 @@ mod tests {
         sleeper.0.wait().unwrap();
     }
 
+    /// Starts a program that says when it is there.
+    fn said(command: &mut Command) -> Option<Sleeper> {
+        let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().ok()?;
+        let mut sleeper = Sleeper(child);
+        let mut text = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(sleeper.0.stdout.take()?), &mut text).ok()?;
+        (!text.is_empty()).then_some(sleeper)
+    }
+
+    #[test]
+    fn an_init_whose_namespace_is_still_torn_down_is_gone() {
+        let script = ["sh", "-c", "echo there; exec sleep 600"];
+        let made = said(Command::new("unshare").args(["--pid", "--fork", "--kill-child"]).args(script));
+        let Some(outer) = made else {
+            eprintln!("skipped: no right to make namespaces here");
+            return;
+        };
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.pid())).unwrap();
+        let init = Init::probe(children.trim().parse().unwrap()).unwrap();
+        // A process inside whose parent, outside, doesn't reap it: the kernel keeps the init until somebody does.
+        let target = format!("--target={}", init.pid);
+        let parent = said(Command::new("nsenter").args([target.as_str(), "--pid"]).args(script)).unwrap();
+        pidfd::kill(parent.pid(), libc::SIGSTOP).unwrap();
+        let held = init.hold().unwrap().unwrap();
+        assert!(held.signal(libc::SIGKILL).unwrap());
+        assert!(held.wait_gone(Duration::from_secs(20)).unwrap());
+        assert!(!init.alive().unwrap());
+        let stat = probe_stat(init.pid).unwrap().unwrap();
+        assert_eq!((stat.state, stat.flags & PF_EXITING), (b'S', PF_EXITING), "asleep, not a zombie");
+    }
+
     const STAT: &str = "811 (a) b) (c) S 1 811 811 0 -1 4194560 92 0 0 0 0 0 0 0 20 0 1 0 123456 2535424 0";
 
     #[test]
