@@ -155,13 +155,13 @@ impl Plan {
 /// Turns a validated spec into a plan. This function is the order of everything.
 ///
 /// Errors are combinations that only planning sees: mount options that don't fit their mount, for example.
-pub fn plan(spec: &Spec, host: &Host, request: &Request, scheduler_flags: u64) -> Result<Plan, Vec<Violation>> {
+pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Violation>> {
     let mut slots = SlotCounter::default();
     let NamespacePlan { launch, wants, host: open, adopt, identity, rest } =
         namespaces::plan::plan_namespaces(spec, host, &mut slots);
     let RootfsPlan { host: sources, mount, enter, finish } =
         rootfs::plan::plan_rootfs(spec, host, request, &mut slots)?;
-    let context = Context { host, request, wants: &wants, scheduler_flags };
+    let context = Context { host, request, wants: &wants };
     let ProcessPlan { host: connect, adopt: raise, first, session, mounted, inside, last, start, exec, mut warnings } =
         process::plan::plan_process(spec, &context);
 
@@ -180,16 +180,18 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request, scheduler_flags: u64) -
         stage_two,
         mounted,
         start,
-        undo: plan_undo(),
+        undo: plan_undo(spec),
         exec,
         slots: slots.len(),
         warnings,
     })
 }
 
-/// What takes a half-made container down, last effect first.
-fn plan_undo() -> Vec<Step> {
-    vec![Step::new(process::Op::KillInit, Field::RUNTIME), Step::new(process::Op::RemoveRecord, Field::RUNTIME)]
+/// What takes a half-made container down, last effect first; poststop hooks come after everything (runtime-spec,
+/// "Lifecycle").
+fn plan_undo(spec: &Spec) -> Vec<Step> {
+    let take_down = [process::Op::KillInit, process::Op::RemoveRecord].map(|op| Step::new(op, Field::RUNTIME));
+    take_down.into_iter().chain(process::plan::plan_poststop(spec)).collect()
 }
 
 /// One line that names every field whose domain corten doesn't apply yet.

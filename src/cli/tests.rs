@@ -76,7 +76,7 @@ fn what_podman_buildkit_and_cri_o_write_is_understood() {
     let Verb::Kill(args) = run("--root=/run/crio kill -a web 9").verb else { panic!("not kill") };
     assert_eq!((args.all, args.id.as_str(), args.signal.as_str()), (true, "web", "9"));
     let Verb::List(args) = run("list --format=json").verb else { panic!("not list") };
-    assert_eq!((args.format, args.quiet), (ListFormat::Json, false));
+    assert_eq!((args.format.as_str(), args.quiet), ("json", false));
     let Verb::Delete(args) = run("delete --force web").verb else { panic!("not delete") };
     assert!(args.force && !args.regex);
 }

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{Entry, augment, read_as};
 
@@ -243,17 +243,11 @@ pub struct DeleteArgs {
     pub regex: bool,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListFormat {
-    Table,
-    Json,
-}
-
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct ListArgs {
-    /// How to print
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
-    pub format: ListFormat,
+    /// How to print: table or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: String,
 
     /// Print the ids only
     #[arg(short, long)]

@@ -1,9 +1,13 @@
-//! `corten create`: the place where it will stand.
+//! `corten create ID`: makes a container whose program waits for `start`.
 
+use super::launch;
 use crate::cli::{CreateArgs, Globals};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log::Log;
+use crate::request::Mode;
 
-pub fn run(_globals: &Globals, _args: CreateArgs, _log: &mut Log) -> Result<i32> {
-    Err(Error::Usage("create is not built yet".into()))
+pub fn run(globals: &Globals, args: CreateArgs, log: &mut Log) -> Result<i32> {
+    let request = launch::request(args.launch.clone(), Mode::Create, true)?;
+    launch::create(globals, &args.launch, &request, log)?;
+    Ok(0)
 }

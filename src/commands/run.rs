@@ -1,9 +1,56 @@
-//! `corten run`: the place where it will stand.
+//! `corten run ID`: creates a container, starts it, and, unless it is detached, stays until it ends and deletes it.
 
+use std::os::fd::OwnedFd;
+
+use super::launch;
 use crate::cli::{Globals, RunArgs};
-use crate::error::{Error, Result};
+use crate::container::{ContainerId, Store, Warning, start};
+use crate::error::{Doing, Result};
 use crate::log::Log;
+use crate::process::foreground::{self, Signals};
+use crate::process::launch::Launched;
+use crate::request::Mode;
+use crate::sys::socket;
 
-pub fn run(_globals: &Globals, _args: RunArgs, _log: &mut Log) -> Result<i32> {
-    Err(Error::Usage("run is not built yet".into()))
+pub fn run(globals: &Globals, args: RunArgs, log: &mut Log) -> Result<i32> {
+    let mode = Mode::Run { detach: args.detach, keep: args.keep };
+    let request = launch::request(args.launch.clone(), mode, args.no_subreaper)?;
+    if args.detach {
+        let (record, _) = launch::create(globals, &args.launch, &request, log)?;
+        return started(globals, &record.id, log).map(|()| 0);
+    }
+    let signals = Signals::block()?;
+    if !request.no_subreaper {
+        foreground::become_subreaper()?;
+    }
+    let (record, Launched { pid, console, .. }) = launch::create(globals, &args.launch, &request, log)?;
+    started(globals, &record.id, log)?;
+    let end = terminal(console).and_then(|terminal| {
+        log.succeeded();
+        foreground::wait_for(pid, &signals, terminal)
+    });
+    if !args.keep {
+        let mut warnings = Vec::new();
+        let deleted = start::finish(&Store::open(&globals.root)?, &ContainerId::parse(&record.id)?, &mut warnings);
+        tell(warnings, log);
+        deleted?;
+    }
+    end.map(|end| end.code())
+}
+
+/// The poststart hooks; one that fails stops the container.
+fn started(globals: &Globals, id: &str, log: &mut Log) -> Result {
+    let mut warnings = Vec::new();
+    let result = start::started(&Store::open(&globals.root)?, &ContainerId::parse(id)?, &mut warnings);
+    tell(warnings, log);
+    result
+}
+
+fn tell(warnings: Vec<Warning>, log: &mut Log) {
+    warnings.into_iter().for_each(|warning| log.warn(warning));
+}
+
+/// The master of the container's terminal, out of corten's own socket.
+fn terminal(console: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
+    console.map(|socket| socket::receive_owned(&socket).doing(|| "receive the terminal")).transpose()
 }

@@ -15,7 +15,7 @@ use crate::process::{Op as ProcessOp, executable};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, wait};
+use crate::sys::{descriptor, stream};
 use crate::{namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
@@ -165,6 +165,7 @@ impl Init<'_> {
     /// of file; it stays open until execve, whose closing it is what tells `start` that all went well.
     fn await_start(&mut self) -> Effect {
         let fifo = self.slots.get(Slot::EXEC_FIFO)?;
+        stream::ready_until(fifo, libc::POLLIN, None);
         let mut byte = [0];
         match descriptor::read(fifo, &mut byte)? {
             1 => Ok(()),
@@ -176,16 +177,4 @@ impl Init<'_> {
 /// Whether a process that has stopped at this step may have come through: the last one, execve.
 pub fn is_exec(plan: &Plan, stage: Stage, step: u16) -> bool {
     stage == Stage::Start && usize::from(step) + 1 == plan.start.len()
-}
-
-/// How a dead init ended, in words.
-pub fn render_end(end: wait::End) -> String {
-    match end {
-        wait::End::Exited(code) => format!("exited with {code}"),
-        wait::End::Killed(libc::SIGKILL) => "was killed by SIGKILL".to_owned(),
-        wait::End::Killed(signal) => match nix::sys::signal::Signal::try_from(signal) {
-            Ok(signal) => format!("was killed by {signal}"),
-            Err(_) => format!("was killed by signal {signal}"),
-        },
-    }
 }

@@ -13,9 +13,10 @@ use crate::plan::{self, Op, Plan, Point, Step};
 use crate::process::hooks::{Hook, Kind, Place, StateJson};
 use crate::process::init::{self, Init, Injection};
 use crate::process::page::Page;
+use crate::process::report::{self, Told};
 use crate::process::start_hook::StartHook;
 use crate::process::sync::Message;
-use crate::process::{Op as ProcessOp, executable, hooks, start_hook};
+use crate::process::{Op as ProcessOp, hooks};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
@@ -46,10 +47,12 @@ pub struct Launched {
     pub warnings: Vec<Warning>,
 }
 
-/// Why a launch failed, and the child that must go for it.
-struct Failure {
-    error: Error,
-    pid: Option<i32>,
+/// Why a launch failed, and the child that must go for it: the plan's `undo` is the caller's to run.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    /// Not yet reaped, unless the launch has done so itself.
+    pub pid: Option<i32>,
 }
 
 impl From<Error> for Failure {
@@ -58,20 +61,19 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs the plan up to the exec fifo (`create`) or into the program (`run`). On an error the child is gone and reaped.
+/// Runs the plan up to the exec fifo (`create`) or into the program (`run`).
 ///
 /// `take_terminal`: corten itself gets the terminal's master, as a foreground run does.
-pub fn launch(mut launch: Launch, take_terminal: bool) -> Result<Launched> {
+pub fn launch(mut launch: Launch, take_terminal: bool) -> Result<Launched, Failure> {
     let mut slots = Slots::with_room(launch.plan.slots);
-    let result = launch.prepare(&mut slots, take_terminal).and_then(|room| launch.run(slots, room));
-    result.map_err(|failure| {
-        if let Some(pid) = failure.pid {
-            wait::kill_child(pid);
-            // A child that is already reaped gives ECHILD.
-            let _ = wait::wait(pid);
+    let result = launch.prepare(&mut slots, take_terminal);
+    match result {
+        Ok(room) => launch.run(slots, room),
+        Err(failure) => {
+            slots.filled().for_each(descriptor::close);
+            Err(failure)
         }
-        failure.error
-    })
+    }
 }
 
 /// What stands ready before clone.
@@ -90,7 +92,7 @@ impl Launch<'_> {
         for (index, step) in plan.host.iter().enumerate() {
             self.injected(Stage::Host, index)
                 .and_then(|()| apply_host(step, slots))
-                .map_err(|trouble| self.step_error(Stage::Host, index, trouble, ""))?;
+                .map_err(|trouble| self.step_error(Stage::Host, index, trouble))?;
         }
         let os = |doing: &'static str| move |trouble| Error::os(doing, trouble);
         let (control, theirs) = socket::pair().map_err(os("make the control socket"))?;
@@ -197,13 +199,17 @@ impl Launch<'_> {
         }
     }
 
-    fn step_error(&self, stage: Stage, index: usize, trouble: Trouble, detail: &str) -> Error {
-        step_error(self.plan.steps(stage).get(index), stage, index, trouble, detail)
+    fn step_error(&self, stage: Stage, index: usize, trouble: Trouble) -> Error {
+        report::step_error(&self.told(stage, index), stage, index, trouble, "")
+    }
+
+    fn told(&self, stage: Stage, index: usize) -> Told {
+        self.plan.steps(stage).get(index).map(Told::of).unwrap_or_default()
     }
 
     /// The error behind a child's fault, looked up in the plan.
     fn fault_error(&self, fault: &Fault) -> Error {
-        fault_error(self.plan.steps(fault.stage).get(usize::from(fault.step)), fault)
+        report::fault_error(&self.told(fault.stage, usize::from(fault.step)), fault)
     }
 }
 
@@ -258,7 +264,8 @@ impl Conversation<'_, '_> {
             return Ok(());
         }
         let end = wait::wait(self.pid).map_err(|t| Error::os("learn how the init ended", t))?;
-        Err(died(plan.steps(stage).get(usize::from(step)), stage, usize::from(step), end))
+        let step = usize::from(step);
+        Err(report::died(&self.launch.told(stage, step), stage, step, &report::render_end(end)))
     }
 
     fn go(&self) -> Result {
@@ -275,7 +282,7 @@ impl Conversation<'_, '_> {
             self.launch
                 .injected(Stage::Adopt, index)
                 .and_then(|()| apply_adopt(step, self.pid))
-                .map_err(|trouble| self.launch.step_error(Stage::Adopt, index, trouble, ""))?;
+                .map_err(|trouble| self.launch.step_error(Stage::Adopt, index, trouble))?;
         }
         self.go()
     }
@@ -285,7 +292,7 @@ impl Conversation<'_, '_> {
         for (number, step) in plan.mounted.iter().enumerate() {
             self.launch
                 .injected(Stage::Mounted, number)
-                .map_err(|trouble| self.launch.step_error(Stage::Mounted, number, trouble, ""))?;
+                .map_err(|trouble| self.launch.step_error(Stage::Mounted, number, trouble))?;
             let Op::Process(ProcessOp::Hook { kind, index, hook }) = &step.op else { continue };
             self.run_hook(*kind, *index, hook)?;
         }
@@ -335,63 +342,6 @@ fn apply_adopt(step: &Step, pid: i32) -> Effect {
     }
 }
 
-/// A step that failed, as an error with everything that is known of it.
-fn step_error(step: Option<&Step>, stage: Stage, index: usize, trouble: Trouble, detail: &str) -> Error {
-    let hint = match step.map(|step| &step.op) {
-        Some(Op::Rootfs(op)) => rootfs::hint(op, trouble).unwrap_or_default(),
-        _ => "",
-    };
-    Error::Step {
-        stage,
-        index,
-        sentence: step.map(|step| plan::render(&step.op)).unwrap_or_default(),
-        field: step.map_or(Field::RUNTIME, |step| step.field.clone()),
-        trouble,
-        detail: detail.to_owned(),
-        hint: hint.to_owned(),
-    }
-}
-
-/// The error behind a fault that a child sent or left: the program that can't be run and the hook that failed have
-/// words of their own.
-pub fn fault_error(step: Option<&Step>, fault: &Fault) -> Error {
-    let trouble = fault.trouble();
-    let field = step.map_or(Field::RUNTIME, |step| step.field.clone());
-    match step.map(|step| &step.op) {
-        Some(Op::Process(ProcessOp::FindExecutable { arg0 } | ProcessOp::Exec { arg0 }))
-            if trouble.call != Call::Injected =>
-        {
-            let why = executable::render_reason(arg0, trouble.errno);
-            Error::Executable { arg0: arg0.clone(), why, errno: trouble.errno, field }
-        }
-        Some(Op::Process(ProcessOp::StartHook { index, .. })) if trouble.call == Call::Hook => {
-            let (how, stderr) = start_hook::render_failure(trouble.errno, &fault.detail);
-            let kind = Kind::StartContainer.name();
-            Error::Hook { kind, index: *index, how, stdout: String::new(), stderr, field }
-        }
-        _ => step_error(step, fault.stage, usize::from(fault.step), trouble, &fault.detail_text()),
-    }
-}
-
-/// An init that ended without a word: the last step that it marked tells where.
-pub fn died(step: Option<&Step>, stage: Stage, index: usize, end: wait::End) -> Error {
-    let hint = match end {
-        wait::End::Killed(libc::SIGKILL) => {
-            "SIGKILL without a sender is the kernel's: look for the OOM killer in dmesg"
-        }
-        wait::End::Killed(libc::SIGSYS) => "SIGSYS comes from a seccomp filter around corten itself",
-        _ => "",
-    };
-    Error::InitDied {
-        how: init::render_end(end),
-        stage,
-        index,
-        sentence: step.map(|step| plan::render(&step.op)).unwrap_or_default(),
-        field: step.map_or(Field::RUNTIME, |step| step.field.clone()),
-        hint: hint.to_owned(),
-    }
-}
-
 /// Cuts a state line around the number of its pid.
 fn split_at_pid(line: &[u8]) -> [Vec<u8>; 2] {
     const KEY: &[u8] = b"\"pid\":";
@@ -412,13 +362,5 @@ mod tests {
         let [before, after] = split_at_pid(br#"{"id":"a","pid":0,"annotations":{"x":"\"pid\":7"}}"#);
         assert_eq!(before, br#"{"id":"a","pid":"#);
         assert_eq!(after, br#","annotations":{"x":"\"pid\":7"}}"#);
-    }
-
-    #[test]
-    fn an_init_that_dies_silently_is_reported_with_its_step() {
-        let step = Step::new(ProcessOp::NewSession, Field::RUNTIME);
-        let error = died(Some(&step), Stage::StageTwo, 4, wait::End::Killed(libc::SIGKILL));
-        let text = error.to_string();
-        assert!(text.contains("SIGKILL") && text.contains("stage_two step 4 (start a new session)"), "{text}");
     }
 }

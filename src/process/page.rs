@@ -16,6 +16,8 @@ const MAGIC: u32 = 0x636f_7274;
 const AT_MAGIC: usize = 0;
 const AT_CURRENT: usize = 4;
 const AT_FAULT_FLAG: usize = 8;
+/// The page's size in bytes: what the host keeps in the same file begins there.
+const AT_SIZE: usize = 12;
 const AT_FAULT: usize = 16;
 /// The fault's room, rounded up to the alignment of a time stamp.
 const AT_TIMES: usize = (AT_FAULT + Fault::SIZE + 7) / 8 * 8;
@@ -39,6 +41,7 @@ impl Page {
         page.store(AT_MAGIC, MAGIC);
         page.store(AT_CURRENT, NOT_YET);
         page.store(AT_FAULT_FLAG, 0);
+        page.store(AT_SIZE, Page::size(steps) as u32);
         Ok(page)
     }
 
@@ -49,6 +52,11 @@ impl Page {
         }
         let page = Page(Shared::map(Some(fd), len, false).ok()?);
         (page.load(AT_MAGIC) == MAGIC).then_some(page)
+    }
+
+    /// Where the page ends in its file.
+    pub fn tail(&self) -> usize {
+        self.load(AT_SIZE) as usize
     }
 
     /// Notes that `step` of `stage` begins; `ordinal` is its number among all of the child's steps.

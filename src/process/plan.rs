@@ -53,8 +53,6 @@ pub struct Context<'a> {
     pub host: &'a Host,
     pub request: &'a Request,
     pub wants: &'a Wants,
-    /// Scheduler flags that the model of config.json doesn't know, as bits.
-    pub scheduler_flags: u64,
 }
 
 /// Plans the process of a spec.
@@ -115,7 +113,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
         plan.inside.push(Step::new(op, Field::at("/linux/sysctl").key(key)));
     }
     if let Some(given) = process.scheduler() {
-        let op = scheduler::plan_scheduler(given, context.scheduler_flags);
+        let op = scheduler::plan_scheduler(given);
         plan.last.push(Step::new(op, Field::at("/process/scheduler")));
     }
     if let Some(given) = process.io_priority() {
@@ -273,6 +271,13 @@ fn plan_hooks(plan: &mut ProcessPlan, spec: &Spec) {
         }
     }
     plan.exec.hooks = start_container;
+}
+
+/// The poststop hooks as steps of an undo.
+pub fn plan_poststop(spec: &Spec) -> impl Iterator<Item = Step> {
+    let kind = hooks::Kind::Poststop;
+    let hooks = hooks::plan::plan_hooks(spec).poststop.into_iter().enumerate();
+    hooks.map(move |(index, hook)| Step::new(Op::Hook { kind, index, hook }, kind.field(index)))
 }
 
 fn plan_start(plan: &mut ProcessPlan, spec: &Spec) {

@@ -9,8 +9,8 @@ use oci_spec::runtime::{
 use crate::process::Op;
 use crate::sys::property::SchedAttr;
 
-/// sched_setattr(2)'s arguments. `extra_flags` are bits that the config names and the model of config.json doesn't know.
-pub fn plan_scheduler(scheduler: &Scheduler, extra_flags: u64) -> Op {
+/// sched_setattr(2)'s arguments.
+pub fn plan_scheduler(scheduler: &Scheduler) -> Op {
     let (policy, number) = match scheduler.policy() {
         LinuxSchedulerPolicy::SchedOther => ("SCHED_OTHER", 0),
         LinuxSchedulerPolicy::SchedFifo => ("SCHED_FIFO", 1),
@@ -32,7 +32,7 @@ pub fn plan_scheduler(scheduler: &Scheduler, extra_flags: u64) -> Op {
     };
     let attr = SchedAttr {
         policy: number,
-        flags: scheduler.flags().iter().flatten().map(bit).fold(extra_flags, |bits, bit| bits | bit),
+        flags: scheduler.flags().iter().flatten().map(bit).fold(0, |bits, bit| bits | bit),
         nice: scheduler.nice().unwrap_or(0),
         priority: scheduler.priority().unwrap_or(0).max(0) as u32,
         runtime: scheduler.runtime().unwrap_or(0),

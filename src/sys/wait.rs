@@ -57,6 +57,18 @@ pub fn kill_child(pid: i32) {
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
+/// Sends a signal to a child that is not yet reaped.
+pub fn signal_child(pid: i32, signal: i32) {
+    // SAFETY: takes numbers.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Kills a child and reaps it; one that is reaped already is left alone by the kernel's rules for waiting.
+pub fn kill_and_reap(pid: i32) {
+    kill_child(pid);
+    let _ = wait(pid);
+}
+
 /// Empties the signal mask and restores every default disposition, so that a program starts as from a shell.
 pub fn reset_signals() -> Effect {
     // SAFETY: sigset_t is filled by sigemptyset before it is used; the pointers live through the calls.
