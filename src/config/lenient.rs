@@ -60,7 +60,7 @@ pub fn read<T: DeserializeOwned>(
     let mut warnings = Vec::new();
     if let Some(name) = strict.to_string().strip_prefix("duplicate field ").and_then(|rest| rest.split(' ').next()) {
         let text = format!("{name} stands twice (line {}): the last one counts", strict.line());
-        warnings.push(Warning::new(Field::RUNTIME, text));
+        warnings.push(Warning::new(Field::at("config.json"), text));
     }
     mend(map, document, &mut warnings);
     if let Ok(model) = T::deserialize(&value) {

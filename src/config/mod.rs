@@ -16,7 +16,7 @@ pub mod lenient;
 pub mod locate;
 pub mod parse;
 pub mod schema;
-//pub mod validate;
+pub mod validate;
 pub mod warn;
 
 /// A config.json that could be parsed. It is not validated yet: [`validate::validate`] does that.

@@ -18,14 +18,16 @@ pub fn of_spec(spec: &Spec) -> Vec<Warning> {
     if let Some(process) = spec.process() {
         warnings.extend(of_process(process, &Field::at("/process")));
     }
+    let mut namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces()).flatten();
+    let own_mounts = namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount);
+    if !own_mounts && spec.mounts().as_ref().is_some_and(|mounts| !mounts.is_empty()) {
+        let text = "there is no mount namespace: mounts are made in the caller's and stay there";
+        warnings.push(Warning::new(Field::at("/linux/namespaces"), text));
+    }
     let Some(linux) = spec.linux() else { return warnings };
     if linux.personality().as_ref().is_some_and(|personality| !personality.flags().iter().flatten().eq([""; 0])) {
         let text = "personality flags are reserved by the spec: they are ignored";
         warnings.push(Warning::new(Field::at("/linux/personality/flags"), text));
-    }
-    if !linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {
-        let text = "has no mount namespace: mounts are made in the caller's and stay there";
-        warnings.push(Warning::new(Field::at("/linux/namespaces"), text));
     }
     warnings
 }
@@ -107,7 +109,7 @@ mod tests {
         let fields: Vec<_> = found.iter().map(|text| text.split(':').next().unwrap()).collect();
         assert_eq!(
             fields,
-            ["mounts[0].destination", "process.capabilities", "linux.personality.flags", "linux.namespaces"]
+            ["mounts[0].destination", "process.capabilities", "linux.namespaces", "linux.personality.flags"]
         );
         let quiet =
             json!({"linux": {"personality": {"domain": "LINUX", "flags": []}, "namespaces": [{"type": "mount"}]}});
