@@ -27,7 +27,7 @@ build: ## the release binary, static: target/<triple>/release/corten
 	$(CARGO) build --release --locked
 	@ls -l $(BINARY)
 
-demo: build ## build, then run a container from a bundle that the binary carries in itself
+demo: build ## build, then run a container: no image, nothing to download
 	@echo
 	$(BINARY) demo
 
@@ -54,7 +54,7 @@ bench: build ## corten beside runc, crun and the kernel's floor (root; see bench
 
 man: build ## man pages, in target/made/man
 	@rm -rf $(MADE)/man && mkdir -p $(MADE)/man
-	$(BINARY) man --directory $(MADE)/man
+	$(BINARY) man $(MADE)/man
 
 completions: build ## completions for bash, zsh and fish, in target/made/completions
 	@rm -rf $(MADE)/completions && mkdir -p $(MADE)/completions
