@@ -93,7 +93,7 @@ for config in $CONFIGS; do
         chosen=()
         for argument in "${runtimes[@]}"; do
             if [ "$config" = n ] && [[ ${argument#*=} =~ (^|/)crun$ ]]; then argument="$argument --cgroup-manager=disabled"; fi
-            if [ "${argument%%=*}" = floor ] && { [ "$layout" = v2 ] && [ "$config" != n ] || [ "$config" = b ]; }; then continue; fi
+            if [ "${argument%%=*}" = floor ] && [ "$config" != n ] && { [ "$config" != a ] || [ "$layout" = v2 ]; }; then continue; fi
             chosen+=("$argument")
         done
         "$here/layout.sh" "$MODE" "$work/state" "$work/lifecycle" -n "$N" -w "$WARM" -p "$rest" -t "$work/$config-true" \
