@@ -2,3 +2,8 @@
 //! wrapper takes and returns plain values, allocates nothing, and names its call in the [`Trouble`](crate::fault::Trouble) it returns.
 
 pub mod capability;
+pub mod file;
+pub mod idmap;
+pub mod kernel;
+pub mod mount;
+pub mod path;
