@@ -8,6 +8,7 @@ pub mod descriptor;
 pub mod exec;
 pub mod file;
 pub mod identity;
+pub mod idmap;
 pub mod kernel;
 pub mod mount;
 pub mod namespace;
