@@ -11,6 +11,7 @@ pub mod delete;
 pub mod demo;
 pub mod features;
 pub mod kill;
+mod launch;
 pub mod list;
 pub mod man;
 pub mod plan;

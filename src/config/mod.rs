@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 
-use crate::field::Field;
+pub use crate::error::Warning;
 
 pub mod bundle;
 pub mod lenient;
@@ -37,17 +37,4 @@ pub struct Config {
 pub struct Extra {
     /// `linux.resources.pids` has no `limit`, so nothing is to be set; the model shows the real limit 0 instead.
     pub pids_limit_absent: bool,
-}
-
-/// Something to tell the user that is no error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    pub field: Field,
-    pub text: String,
-}
-
-impl Warning {
-    pub fn new(field: Field, text: impl Into<String>) -> Warning {
-        Warning { field, text: text.into() }
-    }
 }

@@ -97,8 +97,7 @@ impl Creation<'_> {
             record.init = Some(Init::probe(pid)?);
             guard.save(record)
         };
-        let launch =
-            Launch { plan: self.plan, state, fifo, page, injections: self.injections, record: &mut save };
+        let launch = Launch { plan: self.plan, state, fifo, page, injections: self.injections, record: &mut save };
         launch::launch(launch, take_terminal).map_err(|failure| (failure.error, failure.pid))
     }
 

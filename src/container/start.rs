@@ -27,10 +27,22 @@ pub fn start(store: &Store, id: &ContainerId, fault: StartFault, warnings: &mut 
         return Err(Error::WrongStatus(text.to_owned()));
     }
     release(&dir, &record, fault)?;
+    run_poststart(&dir, &record, warnings)
+}
+
+/// The end of a `run`'s start: its program runs, so the poststart hooks are due.
+pub fn started(store: &Store, id: &ContainerId, record: &Record, warnings: &mut Vec<Warning>) -> Result<()> {
+    match record.poststart.is_empty() {
+        true => Ok(()),
+        false => run_poststart(&store.find(id)?.lock()?, record, warnings),
+    }
+}
+
+fn run_poststart(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> Result<()> {
     let state = record.state_json(Status::Running);
     let place = Place::Runtime { cwd: Some(&record.bundle) };
     run_hooks(Kind::Poststart, &record.poststart, &state, place)
-        .or_else(|error| delete::destroy(&dir, &record, warnings).and(Err(error)))
+        .or_else(|error| delete::destroy(dir, record, warnings).and(Err(error)))
 }
 
 fn release(dir: &Locked, record: &Record, fault: StartFault) -> Result<()> {

@@ -15,6 +15,7 @@ use crate::process::environment::{self, Environment};
 use crate::process::hooks::{self, Hooks};
 use crate::process::{Op, capabilities, scheduler};
 use crate::request::{Mode, Request};
+use crate::rootfs;
 
 /// What is executed at the end.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,7 +104,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     }
     let cwd = c_string(process.cwd().as_os_str().as_bytes());
     plan.inside.push(Step::new(Op::MakeCwd { path: cwd.clone() }, Field::at("/process/cwd")));
-    plan_terminal(plan, process, request);
+    plan_terminal(plan, process, context);
     plan_names(plan, spec);
     let sysctls = linux.and_then(|l| l.sysctl().as_ref());
     let mut sysctls: Vec<_> = sysctls.into_iter().flatten().collect();
@@ -222,11 +223,11 @@ fn plan_oom_and_limits(plan: &mut ProcessPlan, process: &Process, context: &Cont
     plan.first.extend(by_child);
 }
 
-fn plan_terminal(plan: &mut ProcessPlan, process: &Process, request: &Request) {
+fn plan_terminal(plan: &mut ProcessPlan, process: &Process, context: &Context) {
     if !process.terminal().unwrap_or(false) {
         return;
     }
-    if let Some(path) = &request.console_socket {
+    if let Some(path) = &context.request.console_socket {
         let op = Op::ConnectConsole { path: path.clone() };
         plan.host.push(Step::new(op, Field::at("--console-socket")));
     }
@@ -235,7 +236,10 @@ fn plan_terminal(plan: &mut ProcessPlan, process: &Process, request: &Request) {
     let (rows, columns) = size.map_or((0, 0), |size| (short(size.height()), short(size.width())));
     let op = Op::Terminal { rows, columns, owner: process.user().uid() };
     plan.inside.push(Step::new(op, Field::at("/process/terminal")));
-    plan.inside.push(Step::new(crate::rootfs::Op::BindConsole, Field::at("/process/terminal")));
+    // Without a mount namespace the bind would be seen by the whole host.
+    if context.wants.get(Kind::Mount) != Want::Keep {
+        plan.inside.push(Step::new(rootfs::Op::BindConsole, Field::at("/process/terminal")));
+    }
 }
 
 fn plan_names(plan: &mut ProcessPlan, spec: &Spec) {

@@ -47,6 +47,8 @@ pub enum Op {
     MakeDevice(Box<Device>),
     /// Attach a device of the host, taken into a slot, inside the root.
     BindDevice { tree: Slot, path: CString },
+    /// Attach the container's end of its terminal, which stands in [`Slot::TERMINAL`], on /dev/console.
+    BindConsole,
     /// Make a symbolic link inside the root, unless the name is taken.
     Symlink(Box<Symlink>),
     /// Take a handle on the container's own /proc, if it has one.

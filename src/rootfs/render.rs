@@ -40,6 +40,7 @@ pub fn render(op: &Op) -> String {
         }
         Op::MakeDevice(device) => format!("make device {} ({})", show(&device.path), show_node(device.node)),
         Op::BindDevice { path, .. } => format!("bind device {}", show(path)),
+        Op::BindConsole => "bind the terminal on /dev/console".into(),
         Op::Symlink(link) => format!("link {} to {}", show(&link.path), show(&link.content)),
         Op::OpenProc => "open the container's /proc".into(),
         Op::HideHostFilesystems => "unmount or cover the host's procfs and sysfs".into(),

@@ -1,6 +1,6 @@
 //! The control socket: messages of fixed size, and a descriptor along with one (unix(7), cmsg(3)).
 
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -107,4 +107,12 @@ pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
         }
     };
     fd.ok_or(Trouble::new(Call::Recvmsg, Errno::ENOMSG))
+}
+
+/// Receives one descriptor and closes the socket: nothing else is to come.
+pub fn receive_last(socket: RawFd) -> Effect<OwnedFd> {
+    let received = receive_descriptor(socket);
+    super::descriptor::close(socket);
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
+    received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }

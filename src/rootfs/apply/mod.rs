@@ -55,6 +55,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect {
         Op::Remount(remount) => attach::remount(remount, slots),
         Op::MakeDevice(device) => node::make_device(device, slots),
         Op::BindDevice { tree, path } => node::bind_device(*tree, path, slots),
+        Op::BindConsole => node::bind_console(slots),
         Op::Symlink(link) => node::make_symlink(link, slots),
         Op::OpenProc => root::open_container_proc(slots),
         Op::HideHostFilesystems => hide::hide_host_filesystems(slots),

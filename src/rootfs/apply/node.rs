@@ -64,6 +64,18 @@ pub(super) fn bind_device(tree: Slot, at: &CStr, slots: &mut Slots) -> Effect {
     Ok(())
 }
 
+/// Attaches the container's end of its terminal on /dev/console, by descriptor on both sides: neither /dev/pts/N nor
+/// /dev/console can be a link to something else (CVE-2025-52565).
+pub(super) fn bind_console(slots: &mut Slots) -> Effect {
+    if !kernel::lacks(NEW_MOUNT_API) {
+        let peer = slots.get(Slot::TERMINAL)?;
+        let tree = mount::open_tree(peer, c"", false, true)?;
+        slots.put(Slot::TERMINAL, tree);
+        file::close(peer);
+    }
+    bind_device(Slot::TERMINAL, c"/dev/console", slots)
+}
+
 /// Makes a symbolic link. A file of that name stays, unless the link is to replace it.
 pub(super) fn make_symlink(link: &Symlink, slots: &Slots) -> Effect {
     if let Some(needed) = &link.if_in_proc {
