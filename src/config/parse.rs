@@ -184,8 +184,7 @@ pub(in crate::config) mod tests {
     #[test]
     fn the_schema_knows_all_that_the_model_refuses() {
         // One wrong value at a time for every property of a config that has them all.
-        let full: serde_json::Value =
-            serde_json::from_str(include_str!("schema/full.json")).unwrap();
+        let full: serde_json::Value = serde_json::from_str(include_str!("schema/full.json")).unwrap();
         assert_eq!(super::super::schema::unknown_properties(full.to_string().as_bytes()), []);
         serde_json::from_value::<Spec>(full.clone()).unwrap();
         for number in 1..600 {
