@@ -182,6 +182,31 @@ pub(in crate::config) mod tests {
     }
 
     #[test]
+    fn the_schema_knows_all_that_the_model_refuses() {
+        // One wrong value at a time for every property of a config that has them all.
+        let full: serde_json::Value = serde_json::from_str(include_str!("schema/full.json")).unwrap();
+        assert_eq!(super::super::schema::unknown_properties(full.to_string().as_bytes()), []);
+        serde_json::from_value::<Spec>(full.clone()).unwrap();
+        for number in 1..600 {
+            for by in [
+                json!(null),
+                json!(true),
+                json!(-1),
+                json!(1.5),
+                json!(u64::MAX),
+                json!("\u{663}"),
+                json!([[]]),
+                json!({}),
+            ] {
+                let mut document = full.clone();
+                replace(&mut document, &mut { number }, &by);
+                let outcome = parse(&document.to_string());
+                assert!(!matches!(outcome, Err(Error::Syntax { .. })), "{number}, {by}: {outcome:?}");
+            }
+        }
+    }
+
+    #[test]
     fn nesting_of_ten_thousand_levels_is_refused() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         for text in [deep.clone(), format!(r#"{{"mounts": {deep}}}"#), format!(r#"{{"process": {{"args": {deep}}}}}"#)]
@@ -251,7 +276,11 @@ pub(in crate::config) mod tests {
         ) {
             let mut document = serde_json::from_slice(&recorded()[file].1).unwrap();
             replace(&mut document, &mut { number }, &by);
-            survives(serde_json::to_vec_pretty(&document).unwrap())?;
+            let bytes = serde_json::to_vec_pretty(&document).unwrap();
+            // It is JSON, so the schema must know all that the model refuses.
+            let outcome = config(PathBuf::from("config.json"), bytes.clone());
+            prop_assert!(!matches!(outcome, Err(Error::Syntax { .. })), "{outcome:?}");
+            survives(bytes)?;
         }
     }
 }

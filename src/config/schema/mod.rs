@@ -108,6 +108,7 @@ fn walk<'v>(
         {
             true
         }
+        (Kind::Ranges, Value::String(text)) if is_ranges(text) => true,
         (Kind::Word(words), Value::String(word)) => {
             words.known.contains(&word.as_str()) || visit(at.clone(), Finding::UnknownWord(words, word))
         }
@@ -135,6 +136,12 @@ fn walk<'v>(
     }
 }
 
+/// `0-3,7` in shape; whether the numbers make sense is a rule.
+fn is_ranges(text: &str) -> bool {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    text.split(',').all(|part| part.split_once('-').map_or(number(part), |(first, last)| number(first) && number(last)))
+}
+
 fn whole(number: &serde_json::Number) -> Option<i128> {
     number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
 }
@@ -144,6 +151,7 @@ fn wrong_type(field: Field, kind: &Kind, value: &Value) -> Violation {
         Value::Null => "null".to_owned(),
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
+        Value::String(text) if matches!(kind, Kind::Ranges) => format!("{text:?}"),
         Value::String(_) => "a string".to_owned(),
         Value::Array(_) => "an array".to_owned(),
         Value::Object(_) => "an object".to_owned(),
@@ -151,7 +159,9 @@ fn wrong_type(field: Field, kind: &Kind, value: &Value) -> Violation {
     let hint = match (kind, value) {
         (Kind::List(_), Value::String(_)) => "put the value into square brackets".to_owned(),
         (Kind::Whole(..), Value::String(_)) | (Kind::Bool, Value::String(_)) => "leave the quotes away".to_owned(),
-        (Kind::Text | Kind::Word(_), Value::Number(_) | Value::Bool(_)) => "put the value into quotes".to_owned(),
+        (Kind::Text | Kind::Word(_) | Kind::Ranges, Value::Number(_) | Value::Bool(_)) => {
+            "put the value into quotes".to_owned()
+        }
         _ => "runtime-spec 1.3 (config.md, config-linux.md) describes the property".to_owned(),
     };
     Violation::new(field, format!("must be {}, not {actual}", one(kind, value))).hint(hint)
@@ -162,6 +172,7 @@ fn one(kind: &Kind, value: &Value) -> String {
     match kind {
         Kind::Bool => "true or false".to_owned(),
         Kind::Text | Kind::Word(_) => "a string".to_owned(),
+        Kind::Ranges => "a list of numbers and ranges such as \"0-3,7\"".to_owned(),
         // The bounds only matter to one who wrote a whole number.
         Kind::Whole(least, most) if value.is_i64() || value.is_u64() => {
             format!("a whole number from {least} to {most}")
@@ -176,7 +187,7 @@ fn one(kind: &Kind, value: &Value) -> String {
 
 fn many(kind: &Kind) -> &'static str {
     match kind {
-        Kind::Text | Kind::Word(_) => "strings",
+        Kind::Text | Kind::Word(_) | Kind::Ranges => "strings",
         Kind::Whole(..) => "whole numbers",
         Kind::Bool => "true or false",
         Kind::List(_) => "arrays",

@@ -8,6 +8,8 @@
 pub enum Kind {
     Bool,
     Text,
+    /// A string with a list of numbers and ranges: `0-3,7`.
+    Ranges,
     /// A whole number within these bounds, both included.
     Whole(i128, i128),
     List(&'static Kind),
@@ -49,7 +51,7 @@ const fn must_or(name: &'static str, kind: Kind, complaint: &'static str) -> Pro
     Property { name, kind, missing: Some(complaint) }
 }
 
-use Kind::{Bool, Free, List, Map, Object, Text, Whole, Word};
+use Kind::{Bool, Free, List, Map, Object, Ranges, Text, Whole, Word};
 
 const U16: Kind = Whole(0, u16::MAX as i128);
 const U32: Kind = Whole(0, u32::MAX as i128);
@@ -105,7 +107,7 @@ const PROCESS: Kind = Object(&[
     may("scheduler", SCHEDULER),
     may("selinuxLabel", Text),
     may("ioPriority", Object(&[must("class", Word(&IO_CLASSES)), may("priority", I64)])),
-    may("execCPUAffinity", Object(&[may("initial", Text), may("final", Text)])),
+    may("execCPUAffinity", Object(&[may("initial", Ranges), may("final", Ranges)])),
     may("user", USER),
 ]);
 
