@@ -5,13 +5,15 @@ use std::process::ExitCode;
 
 use corten::cli::{self, Invocation, Parsed, Refused};
 use corten::commands;
+use corten::config::locate;
 use corten::error::Error;
 use corten::explain::{self, Context};
 use corten::host::Host;
 use corten::log::Log;
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os().skip(1)) {
+    let argv: Vec<_> = std::env::args_os().skip(1).collect();
+    match cli::parse(argv) {
         Ok(Parsed::Help(text)) => print(&text),
         Ok(Parsed::Version) => print(&commands::version::text()),
         Ok(Parsed::Run(invocation)) => run(*invocation),
@@ -44,17 +46,16 @@ fn run(invocation: Invocation) -> ExitCode {
         Err(error) => {
             let bytes = config.as_ref().and_then(|path| std::fs::read(path).ok());
             let config = config.as_deref().zip(bytes.as_deref());
-            let context =
-                Context { config, line_of, rootless: Host::probe().rootless(), ..Context::of(verb, id.as_deref()) };
+            let context = Context {
+                config,
+                line_of: locate::line_of,
+                rootless: Host::probe().rootless(),
+                ..Context::of(verb, id.as_deref())
+            };
             log.fail(&explain::render(&error, &context));
             code(error.exit_code())
         }
     }
-}
-
-/// The line of a property in config.json.
-fn line_of(_config: &[u8], _field: &corten::field::Field) -> Option<usize> {
-    None
 }
 
 fn refuse(refused: &Refused) -> ExitCode {

@@ -55,6 +55,22 @@ pub fn render(op: &Op) -> String {
     }
 }
 
+/// The step's kind for programs: its domain and the name of its operation, `rootfs.PivotRoot`.
+pub fn name(op: &Op) -> String {
+    // The variant's name is where the debug form has its first sign that is no letter.
+    let of = |domain: &str, debug: String| {
+        let end = debug.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(debug.len());
+        format!("{domain}.{}", &debug[..end])
+    };
+    match op {
+        Op::Namespace(op) => of("namespaces", format!("{op:?}")),
+        Op::Cgroup(op) => of("cgroups", format!("{op:?}")),
+        Op::Rootfs(op) => of("rootfs", format!("{op:?}")),
+        Op::Process(op) => of("process", format!("{op:?}")),
+        Op::Sync(point) => of("sync", format!("{point:?}")),
+    }
+}
+
 /// Where host and child wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -198,7 +214,8 @@ fn plan_undo(spec: &Spec) -> Vec<Step> {
 fn warn_unapplied(spec: &Spec, warnings: &mut Vec<Warning>) {
     let mut fields = cgroups::plan::unapplied(spec);
     fields.extend(process::plan::unapplied(spec));
-    let Some(first) = fields.first().cloned() else { return };
-    let names: Vec<_> = fields.iter().map(Field::to_string).collect();
-    warnings.push(Warning::new(first, format!("not applied by this version of corten: {}", names.join(", "))));
+    if !fields.is_empty() {
+        let names: Vec<_> = fields.iter().map(Field::to_string).collect();
+        warnings.push(Warning::plain(format!("not applied by this version of corten: {}", names.join(", "))));
+    }
 }

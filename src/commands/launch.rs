@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::Spec;
+
 use crate::cli::{FaultPoint, Globals, Injected, LaunchArgs};
 use crate::config::{self, Config};
 use crate::container::create::{self, Creation};
@@ -35,6 +37,26 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
     })
 }
 
+/// The request of `plan` and `check`: a `create` that has a console socket if the config wants a terminal.
+pub fn dry_request(bundle: PathBuf, spec: &Spec) -> Request {
+    let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
+    Request {
+        id: "ID".to_owned(),
+        bundle,
+        mode: Mode::Create,
+        pid_file: None,
+        console_socket: terminal.then(|| PathBuf::from("CONSOLE-SOCKET")),
+        pidfd_socket: None,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserve_fds: 0,
+        listen_fds: 0,
+        listen_fd_names: None,
+        notify_socket: None,
+        no_subreaper: true,
+    }
+}
+
 /// The bundle as an absolute path without symbolic links.
 pub fn bundle(path: &Path) -> Result<PathBuf> {
     path.canonicalize().doing(|| format!("chdir {}", path.display()))
@@ -47,7 +69,9 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
         return Err(Error::Violations(violations));
     }
     plan::plan(&config.spec, host, request).map_err(|mut violations| {
-        config::locate::fill_lines(&config.bytes, &mut violations);
+        for violation in &mut violations {
+            violation.line = config::locate::line_of(&config.bytes, &violation.field);
+        }
         Error::Violations(violations)
     })
 }
