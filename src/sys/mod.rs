@@ -7,3 +7,6 @@ pub mod idmap;
 pub mod kernel;
 pub mod mount;
 pub mod path;
+
+#[cfg(test)]
+pub mod fork_test;

@@ -6,10 +6,12 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
+use nix::errno::Errno;
+
 use super::super::options::Attributes;
 use super::super::{Target, TargetKind};
 use super::target::open_existing;
-use crate::fault::Effect;
+use crate::fault::{Effect, Trouble};
 use crate::slots::{Slot, Slots};
 use crate::sys::file::{self, Digits};
 use crate::sys::{mount, path};
@@ -69,6 +71,21 @@ pub(super) fn bind(slots: &Slots, source: RawFd, target: RawFd, recursive: bool)
     let (source, target) = (Digits::decimal(source as u32), Digits::decimal(target as u32));
     let flags = libc::MS_BIND | if recursive { libc::MS_REC } else { 0 };
     in_self_fd(slots, || mount::mount(Some(source.as_cstr()), target.as_cstr(), None, flags, None))
+}
+
+/// Binds a source that may have been opened in another mount namespace, where mount(2) can't bind it from: then it is
+/// opened once more by its path here, and must be the same file.
+pub(super) fn bind_taken(slots: &Slots, taken: RawFd, at: &CStr, target: RawFd, recursive: bool) -> Effect {
+    let bound = bind(slots, taken, target, recursive);
+    let Err(Trouble { errno: Errno::EINVAL, .. }) = bound else { return bound };
+    let source = path::open(path::CWD, at, libc::O_PATH, 0)?;
+    let (here, there) = (file::fstat(source)?, file::fstat(taken)?);
+    if (here.dev, here.ino) != (there.dev, there.ino) {
+        return bound;
+    }
+    bind(slots, source, target, recursive)?;
+    file::close(source);
+    Ok(())
 }
 
 /// Mounts a new file system on what a descriptor stands for.

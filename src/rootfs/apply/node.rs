@@ -55,7 +55,7 @@ pub(super) fn bind_device(tree: Slot, at: &CStr, slots: &mut Slots) -> Effect {
         return Err(Trouble::new(Call::CheckTarget, Errno::ELOOP));
     }
     if kernel::lacks(NEW_MOUNT_API) {
-        legacy::bind(slots, tree, target, false)?;
+        legacy::bind_taken(slots, tree, at, target, false)?;
     } else {
         mount::move_mount(tree, target)?;
     }
