@@ -71,7 +71,8 @@ fn show_data(fs: &Filesystem) -> Vec<String> {
         Some(value) => format!("{}={}", show(&datum.key), show(value)),
         None => show(&datum.key).into_owned(),
     };
-    fs.data.iter().map(show_datum).collect()
+    // A read-only superblock is said already, by the mount's own flag.
+    fs.data.iter().filter(|datum| datum.key.as_c_str() != c"ro").map(show_datum).collect()
 }
 
 const ATTRIBUTES: [(u64, &str, &str); 8] = [

@@ -74,6 +74,9 @@ pub(super) fn attach_tree(attachment: &Attachment, slots: &mut Slots) -> Effect 
     mount::move_mount(tree, target)?;
     file::close(target);
     if !early {
+        if attachment.slave {
+            legacy::propagate(slots, tree, libc::MS_SLAVE | libc::MS_REC)?;
+        }
         change(tree, attachment.finish.attributes, slots)?;
     }
     finish(tree, &attachment.finish, slots)
@@ -103,8 +106,17 @@ pub(super) fn change(at: RawFd, attributes: Attributes, slots: &Slots) -> Effect
     if kernel::lacks(MOUNT_SETATTR) {
         return legacy::change(slots, at, attributes);
     }
-    let change = Change { set: attributes.set, clear: attributes.clear, ..Change::default() };
-    mount::mount_setattr(at, change, false)
+    let Attributes { set, clear } = attributes;
+    let changed = mount::mount_setattr(at, Change { set, clear, ..Change::default() }, false);
+    // `relatime` asks for the kernel's default; a user namespace that may not leave the host's policy keeps that.
+    let default_atime = clear & libc::MOUNT_ATTR__ATIME != 0 && set & libc::MOUNT_ATTR__ATIME == 0;
+    match changed {
+        Err(Trouble { errno: Errno::EPERM, .. }) if default_atime => {
+            let clear = clear & !libc::MOUNT_ATTR__ATIME;
+            mount::mount_setattr(at, Change { set, clear, ..Change::default() }, false)
+        }
+        changed => changed,
+    }
 }
 
 /// What is left to do once a mount is in its place; takes the descriptor over.

@@ -114,7 +114,7 @@ pub(super) fn propagate(slots: &Slots, at: RawFd, flags: u64) -> Effect {
 
 /// Opens the mount that now covers a target: a descriptor from before the mount shows what is below.
 pub(super) fn reopen(root: RawFd, target: &Target) -> Effect<RawFd> {
-    if target.kind == TargetKind::Ordinary {
+    if matches!(target.kind, TargetKind::Ordinary | TargetKind::Proc) {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
         return path::openat2(root, &target.path, flags, path::IN_ROOT | path::NO_SYMLINKS);
     }

@@ -618,6 +618,50 @@ fn an_unmapped_tty_group_is_left_out_of_devpts() {
 }
 
 #[test]
+fn only_a_procfs_can_be_bound_on_proc() {
+    if !is_root("only_a_procfs_can_be_bound_on_proc") {
+        return;
+    }
+    let mut bundle = Bundle::new();
+    bundle.config["mounts"][0] = json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]});
+    assert_eq!(bundle.run(|slots| slots.get(Slot::PROC).map(|_| "ok").unwrap_or("no proc").into()), "ok");
+    for source in ["rootfs/etc", "/proc/sys"] {
+        bundle.config["mounts"][0]["source"] = json!(source);
+        let result = bundle.run(|_| "ok".into());
+        assert!(result.contains("only a procfs may be mounted on /proc"), "{result}");
+    }
+}
+
+#[test]
+fn an_old_kernel_cuts_the_hosts_trees_off_after_it_has_attached_them() {
+    if !is_root("an_old_kernel_cuts_the_hosts_trees_off_after_it_has_attached_them") {
+        return;
+    }
+    let mut bundle = Bundle::in_user_namespace();
+    bundle.gaps = kernel::MOUNT_SETATTR;
+    fs::create_dir(bundle.at("data")).unwrap();
+    bundle.mount(json!({"destination": "/data", "source": "data", "options": ["rbind", "ro", "relatime"]}));
+    let result = bundle.run(|_| {
+        assert_has("/data", &["ro"]);
+        assert!(!mount_at("/data")[2].contains("shared:"));
+        assert!(!mount_at("/dev/null")[2].contains("shared:"));
+        "ok".into()
+    });
+    assert_eq!(result, "ok");
+}
+
+#[test]
+fn a_new_file_system_can_be_idmapped() {
+    if !is_root("a_new_file_system_can_be_idmapped") {
+        return;
+    }
+    let maps = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);
+    let mut bundle = Bundle::new();
+    bundle.mount(json!({"destination": "/t", "type": "tmpfs", "uidMappings": maps, "gidMappings": maps}));
+    assert_eq!(bundle.run(|_| fs::metadata("/t").unwrap().uid().to_string()), "5000");
+}
+
+#[test]
 fn a_chroot_is_all_there_is_without_a_mount_namespace() {
     if !is_root("a_chroot_is_all_there_is_without_a_mount_namespace") {
         return;
