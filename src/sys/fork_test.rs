@@ -1,11 +1,39 @@
 //! For tests of effects: runs a closure in a forked child inside namespaces of its own, so that whatever it mounts goes
 //! away with it. Test code only; unlike the product it allocates after fork, which glibc's fork allows.
 
-use std::ffi::CString;
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts allocations, so that a test can prove that code makes none.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// Allocations of this process so far, in all threads; in a forked child there is only one.
+pub fn allocations() -> usize {
+    ALLOCATIONS.load(Ordering::Relaxed)
+}
 
 fn pipe() -> (File, File) {
     let mut fds = [-1; 2];
@@ -97,14 +125,7 @@ pub fn mounts() -> Vec<[String; 4]> {
     text.lines().map(parse).collect()
 }
 
-/// The descriptor's number and a C string of a path, for tests.
-pub fn c(path: &std::path::Path) -> CString {
-    CString::new(path.to_str().unwrap()).unwrap()
-}
-
 /// How many descriptors are open.
 pub fn open_descriptors() -> usize {
-    let dir = fs::File::open("/proc/self/fd").unwrap();
-    let _ = dir.as_raw_fd();
     fs::read_dir("/proc/self/fd").unwrap().count()
 }

@@ -13,7 +13,7 @@ use crate::request::{Mode, Request};
 use crate::rootfs::plan::{RootfsPlan, plan_rootfs};
 use crate::rootfs::{hint, render};
 use crate::slots::{Slot, SlotCounter, Slots};
-use crate::sys::fork_test::{in_namespaces, is_root, mounts, open_descriptors};
+use crate::sys::fork_test::{allocations, in_namespaces, is_root, mounts, open_descriptors};
 use crate::sys::{file, kernel};
 
 const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
@@ -512,12 +512,128 @@ fn propagation_of_the_root_is_what_the_config_says() {
 
 #[test]
 fn nothing_that_is_mounted_reaches_the_host() {
-    if is_root("nothing_that_is_mounted_reaches_the_host") {
-        let before = mounts().len();
-        assert_eq!(Bundle::new().run(|_| "ok".into()), "ok");
-        assert_eq!(Bundle::in_user_namespace().run(|_| "ok".into()), "ok");
-        assert!(mounts().iter().all(|mount| !mount[0].contains("/rootfs")), "{before}");
+    if !is_root("nothing_that_is_mounted_reaches_the_host") {
+        return;
     }
+    let old = kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR;
+    for (user, gaps, propagation, no_pivot) in [
+        (false, 0, None, false),
+        (false, old, None, false),
+        (false, 0, Some("rshared"), false),
+        (false, old, Some("shared"), false),
+        (false, 0, None, true),
+        (true, 0, None, false),
+        (true, kernel::MOUNT_SETATTR, None, false),
+    ] {
+        let mut bundle = if user { Bundle::in_user_namespace() } else { Bundle::new() };
+        fs::create_dir(bundle.at("data")).unwrap();
+        bundle.mount(json!({"destination": "/data", "source": "data", "options": ["rbind", "rprivate"]}));
+        bundle.config["linux"]["rootfsPropagation"] = propagation.map_or(Value::Null, |name| json!(name));
+        (bundle.gaps, bundle.no_pivot) = (gaps, no_pivot);
+        // A host on which everything is shared, as systemd makes it.
+        let result = in_namespaces(libc::CLONE_NEWNS, None, || {
+            crate::sys::mount::mount(None, c"/", None, libc::MS_SHARED | libc::MS_REC, None).unwrap();
+            let before = mounts();
+            let result = bundle.run(|_| {
+                crate::sys::mount::mount(Some(c"x"), c"/data", Some(c"tmpfs"), 0, None).unwrap();
+                "ok".into()
+            });
+            assert_eq!(mounts(), before);
+            result
+        });
+        assert_eq!(result, "ok", "{user} {gaps:b} {propagation:?} {no_pivot}");
+    }
+}
+
+#[test]
+fn a_shared_volume_reaches_the_host_when_the_config_asks_for_it() {
+    if !is_root("a_shared_volume_reaches_the_host_when_the_config_asks_for_it") {
+        return;
+    }
+    let mut bundle = Bundle::new();
+    fs::create_dir_all(bundle.at("data/sub")).unwrap();
+    bundle.mount(json!({"destination": "/data", "source": "data", "options": ["rbind", "rshared"]}));
+    bundle.config["linux"]["rootfsPropagation"] = json!("rshared");
+    let sub = bundle.at("data/sub");
+    let result = in_namespaces(libc::CLONE_NEWNS, None, || {
+        crate::sys::mount::mount(None, c"/", None, libc::MS_SHARED | libc::MS_REC, None).unwrap();
+        // As engines have it, the rootfs is a mount: the parent that becomes private isn't the volume's.
+        let rootfs = std::ffi::CString::new(bundle.rootfs().to_str().unwrap()).unwrap();
+        crate::sys::mount::mount(Some(&rootfs), &rootfs, None, libc::MS_BIND, None).unwrap();
+        let result = bundle.run(|_| {
+            crate::sys::mount::mount(Some(c"x"), c"/data/sub", Some(c"tmpfs"), 0, None).unwrap();
+            "ok".into()
+        });
+        assert_eq!(mount_at(sub.to_str().unwrap())[3], "tmpfs");
+        result
+    });
+    assert_eq!(result, "ok");
+}
+
+#[test]
+fn no_step_inside_touches_the_heap() {
+    if !is_root("no_step_inside_touches_the_heap") {
+        return;
+    }
+    for (gaps, no_pivot) in [(0, false), (0, true), (kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR, false)] {
+        let mut bundle = Bundle::new();
+        bundle.no_pivot = no_pivot;
+        fs::create_dir_all(bundle.rootfs().join("var/deep")).unwrap();
+        fs::write(bundle.rootfs().join("var/deep/file"), "content").unwrap();
+        symlink("../gone", bundle.rootfs().join("etc/link")).unwrap();
+        bundle
+            .mount(json!({"destination": "/var", "type": "tmpfs", "options": ["tmpcopyup"]}))
+            .mount(json!({"destination": "/etc/link/x", "source": "/etc", "options": ["bind", "ro", "rslave"]}));
+        let mut counter = SlotCounter::default();
+        let plan = bundle.plan(&mut counter);
+        let mut slots = Slots::with_room(counter.len());
+        let result = in_namespaces(NAMESPACES, None, || {
+            kernel::pretend_lacks(gaps);
+            for step in plan.mount.iter().chain(&plan.enter).chain(&plan.finish) {
+                let Op::Rootfs(op) = &step.op else { unreachable!() };
+                let before = allocations();
+                let applied = apply(op, &mut slots);
+                let made = allocations() - before;
+                if made != 0 || applied.is_err() {
+                    return format!("{made} allocations, {applied:?}: {}", render(op));
+                }
+            }
+            "ok".into()
+        });
+        assert_eq!(result, "ok");
+    }
+}
+
+/// CVE-2021-30465, CVE-2024-45310: a volume shared with another container changes while targets are made in it.
+#[test]
+fn a_target_that_changes_places_with_a_link_never_leads_out() {
+    if !is_root("a_target_that_changes_places_with_a_link_never_leads_out") {
+        return;
+    }
+    let mut bundle = Bundle::new();
+    let victim = bundle.at("victim");
+    fs::create_dir_all(&victim).unwrap();
+    fs::create_dir_all(bundle.rootfs().join("vol/dir")).unwrap();
+    symlink(&victim, bundle.rootfs().join("vol/link")).unwrap();
+    bundle.mount(json!({"destination": "/vol/dir/a/b", "source": "/etc", "options": ["bind"]}));
+    bundle.mount(json!({"destination": "/vol/dir/c", "source": "/etc/passwd", "options": ["bind"]}));
+    let (dir, link) = (bundle.rootfs().join("vol/dir"), bundle.rootfs().join("vol/link"));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+                nix::fcntl::renameat2(nix::fcntl::AT_FDCWD, &dir, nix::fcntl::AT_FDCWD, &link, flags).unwrap();
+            }
+        });
+        for _ in 0..40 {
+            let victim = victim.clone();
+            bundle.run(move |_| victim.display().to_string());
+            assert_eq!(fs::read_dir(bundle.at("victim")).unwrap().count(), 0);
+            let _ = fs::remove_dir_all(bundle.rootfs().join("vol/dir/a"));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }
 
 #[test]
