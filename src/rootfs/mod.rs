@@ -145,7 +145,7 @@ pub enum TargetKind {
     InProc,
     /// The place of a procfs or sysfs: a directory with no symbolic link on the way (CVE-2019-19921).
     Ordinary,
-    /// /proc itself, for a bind mount: what is put there must be the root of a procfs (CVE-2019-16884).
+    /// /proc itself, for a bind mount: as ordinary, and what is put there must be the root of a procfs (CVE-2019-16884).
     Proc,
 }
 
@@ -166,6 +166,8 @@ pub struct Attachment {
     /// As in [`Tree`].
     pub source: CString,
     pub recursive: bool,
+    /// As in [`Tree`], for kernels that can only do it once the tree is attached.
+    pub slave: bool,
     pub target: Target,
     pub finish: Finish,
     /// A source that is a symbolic link is made anew rather than mounted.

@@ -72,7 +72,8 @@ fn show_data(fs: &Filesystem) -> Vec<String> {
         Some(value) => format!("{}={}", show(&datum.key), show(value)),
         None => show(&datum.key).into_owned(),
     };
-    fs.data.iter().map(show_datum).collect()
+    // A read-only superblock is said already, by the mount's own flag.
+    fs.data.iter().filter(|datum| datum.key.as_c_str() != c"ro").map(show_datum).collect()
 }
 
 const ATTRIBUTES: [(u64, &str, &str); 8] = [
@@ -137,10 +138,10 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         (Op::MountFilesystem(fs), _) => filesystem_hint(fs, trouble),
         (Op::AttachTree(attachment), _) => match (attachment.target.kind, call, errno) {
             (TargetKind::Proc, Call::CheckFilesystem, _) => Some("only a procfs may be mounted on /proc"),
-            (_, Call::CheckTarget, _) => Some("the target is inside /proc, where only a few files may be covered"),
-            (_, Call::MoveMount | Call::Mount, ENOTDIR) => {
+            (_, Call::CheckTarget, ENOTDIR) => {
                 Some("a directory can only be bound on a directory, and a file on a file")
             }
+            (_, Call::CheckTarget, _) => Some("the target is inside /proc, where only a few files may be covered"),
             (_, Call::MountSetattr | Call::Mount, EPERM) => Some(
                 "the source's mount has flags (ro, nosuid, nodev, noexec, atime) that a user namespace may not clear",
             ),

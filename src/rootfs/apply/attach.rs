@@ -10,9 +10,10 @@ use super::target::{Kind, open_existing, open_target};
 use super::{fill, legacy, node};
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::{Slot, Slots};
+use crate::sys::file::{self, Stat};
 use crate::sys::kernel::{self, MOUNT_SETATTR, NEW_MOUNT_API};
 use crate::sys::mount::{self, Change};
-use crate::sys::{file, path};
+use crate::sys::path;
 
 /// Takes a detached copy of the source's mount tree; on old kernels the source itself.
 pub(super) fn take_tree(tree: &Tree, slots: &mut Slots) -> Effect {
@@ -56,8 +57,9 @@ pub(super) fn attach_tree(attachment: &Attachment, slots: &mut Slots) -> Effect 
     }
     let kind = if stat.is_dir() { Kind::Directory } else { Kind::File };
     let target = open_target(root, &attachment.target, kind)?;
+    require_same_kind(stat, target)?;
     if kernel::lacks(NEW_MOUNT_API) {
-        legacy::bind(slots, tree, target, attachment.recursive)?;
+        legacy::bind_taken(slots, tree, &attachment.source, target, attachment.recursive)?;
         file::close(tree);
         file::close(target);
         let mounted = legacy::reopen(root, &attachment.target)?;
@@ -72,9 +74,21 @@ pub(super) fn attach_tree(attachment: &Attachment, slots: &mut Slots) -> Effect 
     mount::move_mount(tree, target)?;
     file::close(target);
     if !early {
+        if attachment.slave {
+            legacy::propagate(slots, tree, libc::MS_SLAVE | libc::MS_REC)?;
+        }
         change(tree, attachment.finish.attributes, slots)?;
     }
     finish(tree, &attachment.finish, slots)
+}
+
+/// A directory goes on a directory and a file on a file. The kernel says ENOTDIR or EINVAL by its age; engines look for
+/// the words of the first.
+fn require_same_kind(mounted: Stat, target: RawFd) -> Effect {
+    if mounted.is_dir() == file::fstat(target)?.is_dir() {
+        return Ok(());
+    }
+    Err(Trouble::new(Call::CheckTarget, Errno::ENOTDIR))
 }
 
 /// Whether a descriptor is the root of a procfs and not just something in it.
@@ -92,8 +106,17 @@ pub(super) fn change(at: RawFd, attributes: Attributes, slots: &Slots) -> Effect
     if kernel::lacks(MOUNT_SETATTR) {
         return legacy::change(slots, at, attributes);
     }
-    let change = Change { set: attributes.set, clear: attributes.clear, ..Change::default() };
-    mount::mount_setattr(at, change, false)
+    let Attributes { set, clear } = attributes;
+    let changed = mount::mount_setattr(at, Change { set, clear, ..Change::default() }, false);
+    // `relatime` asks for the kernel's default; a user namespace that may not leave the host's policy keeps that.
+    let default_atime = clear & libc::MOUNT_ATTR__ATIME != 0 && set & libc::MOUNT_ATTR__ATIME == 0;
+    match changed {
+        Err(Trouble { errno: Errno::EPERM, .. }) if default_atime => {
+            let clear = clear & !libc::MOUNT_ATTR__ATIME;
+            mount::mount_setattr(at, Change { set, clear, ..Change::default() }, false)
+        }
+        changed => changed,
+    }
 }
 
 /// What is left to do once a mount is in its place; takes the descriptor over.

@@ -6,10 +6,12 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
+use nix::errno::Errno;
+
 use super::super::options::Attributes;
 use super::super::{Target, TargetKind};
 use super::target::open_existing;
-use crate::fault::Effect;
+use crate::fault::{Effect, Trouble};
 use crate::slots::{Slot, Slots};
 use crate::sys::file::{self, Digits};
 use crate::sys::{mount, path};
@@ -71,6 +73,21 @@ pub(super) fn bind(slots: &Slots, source: RawFd, target: RawFd, recursive: bool)
     in_self_fd(slots, || mount::mount(Some(source.as_cstr()), target.as_cstr(), None, flags, None))
 }
 
+/// Binds a source that may have been opened in another mount namespace, where mount(2) can't bind it from: then it is
+/// opened once more by its path here, and must be the same file.
+pub(super) fn bind_taken(slots: &Slots, taken: RawFd, at: &CStr, target: RawFd, recursive: bool) -> Effect {
+    let bound = bind(slots, taken, target, recursive);
+    let Err(Trouble { errno: Errno::EINVAL, .. }) = bound else { return bound };
+    let source = path::open(path::CWD, at, libc::O_PATH, 0)?;
+    let (here, there) = (file::fstat(source)?, file::fstat(taken)?);
+    if (here.dev, here.ino) != (there.dev, there.ino) {
+        return bound;
+    }
+    bind(slots, source, target, recursive)?;
+    file::close(source);
+    Ok(())
+}
+
 /// Mounts a new file system on what a descriptor stands for.
 pub(super) fn mount_on(slots: &Slots, target: RawFd, fstype: &CStr, source: &CStr, flags: u64, data: &CStr) -> Effect {
     let target = Digits::decimal(target as u32);
@@ -97,7 +114,7 @@ pub(super) fn propagate(slots: &Slots, at: RawFd, flags: u64) -> Effect {
 
 /// Opens the mount that now covers a target: a descriptor from before the mount shows what is below.
 pub(super) fn reopen(root: RawFd, target: &Target) -> Effect<RawFd> {
-    if target.kind == TargetKind::Ordinary {
+    if matches!(target.kind, TargetKind::Ordinary | TargetKind::Proc) {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
         return path::openat2(root, &target.path, flags, path::IN_ROOT | path::NO_SYMLINKS);
     }

@@ -12,7 +12,7 @@ use super::target::{Kind, open_or_make, open_parent};
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::{Slot, Slots};
 use crate::sys::file::{self, Stat};
-use crate::sys::kernel::{self, NEW_MOUNT_API};
+use crate::sys::kernel::{self, MOUNT_SETATTR, NEW_MOUNT_API};
 use crate::sys::{mount, path};
 
 const LINK_MAX: usize = libc::PATH_MAX as usize;
@@ -55,9 +55,13 @@ pub(super) fn bind_device(tree: Slot, at: &CStr, slots: &mut Slots) -> Effect {
         return Err(Trouble::new(Call::CheckTarget, Errno::ELOOP));
     }
     if kernel::lacks(NEW_MOUNT_API) {
-        legacy::bind(slots, tree, target, false)?;
+        legacy::bind_taken(slots, tree, at, target, false)?;
     } else {
         mount::move_mount(tree, target)?;
+        if kernel::lacks(MOUNT_SETATTR) {
+            // What is mounted over the device must not appear over the host's as well.
+            legacy::propagate(slots, tree, libc::MS_SLAVE)?;
+        }
     }
     file::close(target);
     file::close(tree);

@@ -49,7 +49,7 @@ impl Name {
 
 /// Opens (O_PATH) the place where a mount goes, and makes it if it is missing.
 pub(super) fn open_target(root: RawFd, target: &Target, kind: Kind) -> Effect<RawFd> {
-    if target.kind == TargetKind::Ordinary {
+    if matches!(target.kind, TargetKind::Ordinary | TargetKind::Proc) {
         return open_ordinary_directory(root, &target.path);
     }
     let fd = open_or_make(root, &target.path, kind, target.follow)?;

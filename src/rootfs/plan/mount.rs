@@ -165,8 +165,8 @@ impl Planner<'_> {
             self.plan.host.push(Step::new(op, field.clone()));
         }
         let finish = self.finish(index, &options, &target, "");
-        let attachment =
-            Attachment { tree: slot, source, recursive, target, finish, copy_symlink: options.copy_symlink };
+        let copy_symlink = options.copy_symlink;
+        let attachment = Attachment { tree: slot, source, recursive, slave: early, target, finish, copy_symlink };
         self.plan.mount.push(Step::new(Op::AttachTree(Box::new(attachment)), field));
     }
 
