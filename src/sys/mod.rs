@@ -2,3 +2,4 @@
 //! wrapper takes and returns plain values, allocates nothing, and names its call in the [`Trouble`](crate::fault::Trouble) it returns.
 
 pub mod capability;
+pub mod inspect;
