@@ -2,9 +2,23 @@
 //!
 //! One file a subject. See `harness` for how a test is written and how to run the suite against another runtime.
 
+mod devices;
 mod harness;
 mod lifecycle;
+mod masks;
+mod mounts;
+mod namespaces;
+mod pivot;
+mod run;
 
 fn main() -> std::process::ExitCode {
-    harness::main(&[("lifecycle", lifecycle::CASES)])
+    harness::main(&[
+        ("devices", devices::CASES),
+        ("lifecycle", lifecycle::CASES),
+        ("masks", masks::CASES),
+        ("mounts", mounts::CASES),
+        ("namespaces", namespaces::CASES),
+        ("pivot", pivot::CASES),
+        ("run", run::CASES),
+    ])
 }

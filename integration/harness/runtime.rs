@@ -194,7 +194,7 @@ impl<'a> Call<'a> {
         let number = self.sandbox.number();
         let (out, err) = (self.sandbox.path(&format!("out-{number}")), self.sandbox.path(&format!("err-{number}")));
         let mut command = self.command();
-        let line = format!("{command:?}");
+        let line = command_line(&command);
         match self.stdout.take() {
             Some(fd) => command.stdout(fd),
             None => command.stdout(File::create(&out).expect("make a file")),
@@ -214,11 +214,17 @@ impl<'a> Call<'a> {
         let (reader, writer) = pipe();
         let mut command = self.command();
         command.stdout(writer).stderr(File::create(&err).expect("make a file"));
-        let line = format!("{command:?}");
+        let line = command_line(&command);
         let child = command.spawn().unwrap_or_else(|e| panic!("start {line}: {e}"));
         drop(command);
         Running { child: Some(child), lines: Lines::new(reader), err, line }
     }
+}
+
+/// The command line for messages, without directory and environment.
+fn command_line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 fn read(path: impl AsRef<std::path::Path>) -> String {
@@ -263,7 +269,8 @@ impl Output {
     /// Asserts a failure that says each of these.
     #[track_caller]
     pub fn fails_with(&self, fragments: &[&str]) {
-        let text = self.fails();
+        // A text log escapes quotes.
+        let text = self.fails().replace("\\\"", "\"");
         for fragment in fragments {
             assert!(text.contains(fragment), "{fragment:?} isn't in: {text}");
         }
@@ -273,6 +280,13 @@ impl Output {
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{}: {e}: {:?} {:?}", self.line, self.stdout, self.stderr))
+    }
+
+    /// The last line of standard output as JSON, for a report that follows other tools.
+    #[track_caller]
+    pub fn json_last(&self) -> Value {
+        let last = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|e| panic!("{}: {e}: {:?} {:?}", self.line, self.stdout, self.stderr))
     }
 
     /// Standard output as lines.

@@ -30,6 +30,8 @@ pub(super) const TOOLS: &[Entry] = &[
     entry("orphan", "N  N grandchildren that wait, their parents gone", orphan),
     entry("zombie", "  a child that has ended and isn't reaped", zombie),
     entry("reap", "  wait for every child", |_| reap_all()),
+    entry("unshare", "KIND...  (user mnt pid net ipc uts cgroup)", unshare),
+    entry("child", "TOOL...  run a tool in a child and wait for it", child),
     entry("exec", "PROGRAM ARG...  (replaces this process)", exec),
     entry("record", "FILE [EXIT]  append report and stdin as one JSON line to FILE: a hook for tests", record),
 ];
@@ -135,6 +137,31 @@ fn reap_all() -> Outcome {
             Err(errno) => return Err(errno.into()),
         };
     }
+}
+
+fn unshare(args: &[&str]) -> Outcome {
+    use nix::sched::CloneFlags;
+    const KINDS: &[(&str, CloneFlags)] = &[
+        ("user", CloneFlags::CLONE_NEWUSER),
+        ("mnt", CloneFlags::CLONE_NEWNS),
+        ("pid", CloneFlags::CLONE_NEWPID),
+        ("net", CloneFlags::CLONE_NEWNET),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ];
+    let mut flags = CloneFlags::empty();
+    for arg in args {
+        let found = KINDS.iter().find(|(name, _)| name == arg);
+        flags |= found.ok_or_else(|| Failure::usage("unshare user|mnt|pid|net|ipc|uts|cgroup..."))?.1;
+    }
+    nix::sched::unshare(flags)?;
+    Ok(Next::On)
+}
+
+fn child(args: &[&str]) -> Outcome {
+    let status = toolbox(args).status()?;
+    Ok(if status.success() { Next::On } else { Next::Leave(status.code().unwrap_or(1)) })
 }
 
 fn exec(args: &[&str]) -> Outcome {
