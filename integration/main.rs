@@ -9,7 +9,9 @@ mod masks;
 mod mounts;
 mod namespaces;
 mod pivot;
+mod process;
 mod run;
+mod terminal;
 
 fn main() -> std::process::ExitCode {
     harness::main(&[
@@ -19,6 +21,8 @@ fn main() -> std::process::ExitCode {
         ("mounts", mounts::CASES),
         ("namespaces", namespaces::CASES),
         ("pivot", pivot::CASES),
+        ("process", process::CASES),
         ("run", run::CASES),
+        ("terminal", terminal::CASES),
     ])
 }

@@ -127,8 +127,14 @@ impl<'a> BundleBuilder<'a> {
         self.set("/process/capabilities", sets)
     }
 
-    /// A new user namespace that maps container ids 0..65536 to host ids from 100000 on, and a root that they may enter.
+    /// A new user namespace that maps container ids 0..65536 to host ids from 100000 on; the directories of the root
+    /// file system belong to its root, so that mount targets can be made. (The toolbox is one file for all bundles.)
     pub fn user_namespace(self) -> Self {
+        let rootfs = self.bundle.in_rootfs("");
+        let below = fs::read_dir(&rootfs).expect("read the root").flatten().map(|item| item.path());
+        for dir in below.chain([rootfs.clone()]).filter(|path| path.is_dir() && !path.is_symlink()) {
+            std::os::unix::fs::chown(dir, Some(100_000), Some(100_000)).expect("chown");
+        }
         let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
         self.namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
     }

@@ -207,13 +207,13 @@ impl<'a> Call<'a> {
         Output { code: code(status), stdout: read(&out), stderr: read(&err), log, stdout_path: out, line }
     }
 
-    /// Starts the call; its standard output comes as lines.
+    /// Starts the call; its standard output comes as lines unless it was sent elsewhere.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
         let err = self.sandbox.path(&format!("err-{}", self.sandbox.number()));
         let (reader, writer) = pipe();
         let mut command = self.command();
-        command.stdout(writer).stderr(File::create(&err).expect("make a file"));
+        command.stdout(self.stdout.take().unwrap_or(writer)).stderr(File::create(&err).expect("make a file"));
         let line = command_line(&command);
         let child = command.spawn().unwrap_or_else(|e| panic!("start {line}: {e}"));
         drop(command);
