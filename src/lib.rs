@@ -20,3 +20,4 @@ pub mod request;
 pub mod rootfs;
 pub mod slots;
 pub mod sys;
+pub mod toolbox;

@@ -13,6 +13,11 @@ use corten::log::Log;
 
 fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().skip(1).collect();
+    // Inside a container corten is its own toolbox, whose arguments are none of this command line's.
+    if argv.first().is_some_and(|verb| verb == "probe") {
+        let words: Vec<_> = argv.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        return code(commands::probe::run(&words));
+    }
     match cli::parse(argv) {
         Ok(Parsed::Help(text)) => print(&text),
         Ok(Parsed::Version) => print(&commands::version::text()),

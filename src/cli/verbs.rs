@@ -98,9 +98,6 @@ Examples:
 Examples:
   corten man > corten.8
   corten man /usr/local/share/man/man8";
-    #[hidden] Probe(ProbeArgs) = "probe", "Say what a process sees of its container", "\
-Examples:
-  corten probe";
 }
 
 impl Verb {
@@ -312,6 +309,3 @@ pub struct ManArgs {
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
-
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct ProbeArgs {}

@@ -1,9 +1,9 @@
-//! `corten probe`: the place where it will stand.
+//! `corten probe`: what this process sees, and small tools for a container that holds nothing but corten.
 
-use crate::cli::{Globals, ProbeArgs};
-use crate::error::{Error, Result};
-use crate::log::Log;
-
-pub fn run(_globals: &Globals, _args: ProbeArgs, _log: &mut Log) -> Result<i32> {
-    Err(Error::Usage("probe is not built yet".into()))
+/// Runs the toolbox on what follows the word `probe` and returns the exit code.
+///
+/// The arguments aren't parsed by the command line's grammar: after `--` they belong to the tools. `main` should come
+/// here before anything else happens, because as a container's init this process must not touch state or logs.
+pub fn run(args: &[String]) -> i32 {
+    crate::toolbox::run(args)
 }

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::statfs;
@@ -14,13 +13,14 @@ use serde::Serialize;
 use crate::cli::SpecArgs;
 use crate::error::{Doing, Error, Result};
 use crate::fault::Call;
+use crate::toolbox::bundle;
 
 /// What decides between the forms of the file.
 #[derive(Clone, Copy, Debug)]
 struct Wishes {
     /// The caller's ids when there are no privileges to be had.
     rootless: Option<(u32, u32)>,
-    /// corten is the program, in a root file system made by [`make_rootfs`].
+    /// corten is the program, in a root file system made by [`bundle::make_rootfs`].
     with_rootfs: bool,
     /// The host has the unified hierarchy only: then a cgroup namespace hides the rest of the tree.
     unified: bool,
@@ -45,7 +45,7 @@ pub fn run(args: SpecArgs) -> Result<i32> {
         false => write_new(&args.bundle.join(name), name, &content)?,
     }
     if args.with_rootfs {
-        make_rootfs(&rootfs)?;
+        bundle::make_rootfs(&rootfs).doing(|| format!("make the root file system {}", rootfs.display()))?;
     }
     Ok(0)
 }
@@ -67,26 +67,6 @@ fn write_new(path: &Path, name: &Path, content: &[u8]) -> Result {
         _ => Error::io(format!("make {}", path.display()), Call::Open, &error),
     })?;
     file.write_all(content).map_err(|error| Error::io(format!("write {}", path.display()), Call::Write, &error))
-}
-
-/// The smallest root file system that shows something: corten is static, so it needs no library.
-fn make_rootfs(rootfs: &Path) -> Result {
-    for (dir, mode) in
-        [("", 0o755), ("bin", 0o755), ("dev", 0o755), ("etc", 0o755), ("proc", 0o555), ("sys", 0o555), ("tmp", 0o1777)]
-    {
-        let path = if dir.is_empty() { rootfs.to_owned() } else { rootfs.join(dir) };
-        fs::create_dir(&path)
-            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
-            .doing(|| format!("make {}", path.display()))?;
-    }
-    let files: [(&str, &str); 2] = [("etc/passwd", "root:x:0:0:root:/:/bin/corten\n"), ("etc/group", "root:x:0:\n")];
-    for (name, content) in files {
-        fs::write(rootfs.join(name), content).doing(|| format!("write {}", rootfs.join(name).display()))?;
-    }
-    let program = rootfs.join("bin/corten");
-    fs::copy("/proc/self/exe", &program)
-        .and_then(|_| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
-        .doing(|| format!("copy corten to {}", program.display()))
 }
 
 fn probe_unified() -> bool {

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod file;
 pub mod identity;
 pub mod idmap;
+pub mod inspect;
 pub mod kernel;
 pub mod mount;
 pub mod namespace;
@@ -22,6 +23,9 @@ pub mod spawn;
 pub mod stream;
 pub mod tty;
 pub mod wait;
+
+#[cfg(test)]
+pub mod fork_test;
 
 use nix::errno::Errno;
 

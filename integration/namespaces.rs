@@ -1,0 +1,296 @@
+//! Namespaces: each new, each shared, each joined by path; id maps, clocks, the loopback interface.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Case, Sandbox, cases, skip};
+
+pub const CASES: &[Case] = cases![
+    every_new_namespace_is_another_than_the_host_s,
+    an_unlisted_namespace_is_the_host_s,
+    every_namespace_can_be_joined_by_path,
+    a_mount_namespace_can_be_joined_by_path,
+    all_namespaces_of_another_container_can_be_joined_at_once,
+    a_path_to_another_type_is_refused,
+    a_path_to_nothing_is_refused,
+    a_path_to_an_ordinary_file_is_refused,
+    the_init_of_a_pid_namespace_is_number_one,
+    loopback_is_up,
+    a_user_namespace_maps_ids,
+    an_id_map_may_have_many_lines,
+    a_user_namespace_without_other_namespaces_of_its_own_works,
+    a_mapped_user_can_be_any_mapped_id,
+    an_unmapped_user_is_refused,
+    a_user_namespace_path_brings_its_maps,
+    clocks_have_offsets,
+    offsets_need_a_new_time_namespace,
+    a_joined_time_namespace_keeps_its_clocks,
+    an_ordinary_user_runs_a_container,
+    an_ordinary_user_gets_no_further_groups,
+];
+
+/// config.json's name of a namespace, and the kernel's.
+const KINDS: &[(&str, &str)] = &[
+    ("cgroup", "cgroup"),
+    ("ipc", "ipc"),
+    ("mount", "mnt"),
+    ("network", "net"),
+    ("pid", "pid"),
+    ("user", "user"),
+    ("uts", "uts"),
+    ("time", "time"),
+];
+
+fn of_process(pid: impl std::fmt::Display, kind: &str) -> String {
+    fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().to_string_lossy().into_owned()
+}
+
+/// The kinds that the runtime under test knows: older ones have no time namespaces.
+fn known(sb: &Sandbox) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let time = sb.flavour() == crate::harness::Flavour::Corten;
+    KINDS.iter().filter(move |(kind, _)| time || *kind != "time")
+}
+
+fn every_new_namespace_is_another_than_the_host_s(sb: &Sandbox) {
+    for (kind, name) in known(sb) {
+        let mut bundle = sb.bundle().namespace(kind, None);
+        if *kind == "user" {
+            bundle = bundle.user_namespace();
+        }
+        let report = sb.probe(&bundle.build());
+        assert_ne!(report["namespaces"][name], of_process("self", name), "{kind}");
+    }
+}
+
+fn an_unlisted_namespace_is_the_host_s(sb: &Sandbox) {
+    for (kind, name) in known(sb).filter(|(kind, _)| *kind != "mount") {
+        let mut bundle = sb.bundle().without_namespace(kind);
+        match *kind {
+            "uts" => bundle = bundle.set("/hostname", ""),
+            "ipc" => bundle = bundle.without_mount("/dev/mqueue"),
+            _ => {}
+        }
+        let report = sb.probe(&bundle.build());
+        assert_eq!(report["namespaces"][name], of_process("self", name), "{kind}");
+    }
+}
+
+fn every_namespace_can_be_joined_by_path(sb: &Sandbox) {
+    let mut donor = sb.bundle().namespace("cgroup", None).tool(["pause"]);
+    if sb.flavour() == crate::harness::Flavour::Corten {
+        donor = donor.namespace("time", None);
+    }
+    let donor = sb.started(&donor.build());
+    let pid = donor.pid();
+    for (kind, name) in known(sb).filter(|(kind, _)| !matches!(*kind, "mount" | "user")) {
+        let path = format!("/proc/{pid}/ns/{name}");
+        let mut bundle = sb.bundle().namespace(kind, Some(&path));
+        if *kind == "uts" {
+            bundle = bundle.set("/hostname", "");
+        }
+        let report = sb.probe(&bundle.build());
+        assert_eq!(report["namespaces"][name], of_process(pid, name), "{kind}");
+        if *kind == "pid" {
+            assert_ne!(report["pid"], 1);
+        }
+    }
+}
+
+fn a_mount_namespace_can_be_joined_by_path(sb: &Sandbox) {
+    sb.only_corten("is asked for this: the root file system is the joined namespace's");
+    let bundle = sb.bundle().tool(["pause"]).build();
+    let donor = sb.started(&bundle);
+    let path = format!("/proc/{}/ns/mnt", donor.pid());
+    let joined = sb.bundle().namespace("mount", Some(&path)).set("/mounts", json!([])).build();
+    let output = sb.run(&joined);
+    if output.code == 0 {
+        assert_eq!(output.json()["namespaces"]["mnt"], of_process(donor.pid(), "mnt"));
+    } else {
+        // Refusing is as good, if it is done with a reason.
+        output.fails_with(&["linux.namespaces"]);
+    }
+}
+
+fn all_namespaces_of_another_container_can_be_joined_at_once(sb: &Sandbox) {
+    let donor = sb.started(&sb.bundle().user_namespace().tool(["pause"]).build());
+    let pid = donor.pid();
+    let mut bundle = sb.bundle().user_namespace().set("/hostname", "");
+    for (kind, name) in [("user", "user"), ("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts")] {
+        bundle = bundle.namespace(kind, Some(&format!("/proc/{pid}/ns/{name}")));
+    }
+    let report = sb.probe(&bundle.build());
+    for name in ["user", "pid", "net", "ipc", "uts"] {
+        assert_eq!(report["namespaces"][name], of_process(pid, name), "{name}");
+    }
+    assert_eq!(report["user"]["uid"], 0);
+    assert_eq!(report["uidMappings"], json!([[0, 100_000, 65_536]]));
+}
+
+fn a_path_to_another_type_is_refused(sb: &Sandbox) {
+    for (kind, name) in [("uts", "ipc"), ("ipc", "uts"), ("network", "pid"), ("pid", "net"), ("user", "mnt")] {
+        let bundle = sb.bundle().set("/hostname", "").namespace(kind, Some(&format!("/proc/self/ns/{name}"))).build();
+        let output = sb.run(&bundle);
+        output.fails();
+        if sb.flavour() == crate::harness::Flavour::Corten {
+            output.fails_with(&["linux.namespaces["]);
+        }
+        sb.assert_nothing_left();
+    }
+}
+
+fn a_path_to_nothing_is_refused(sb: &Sandbox) {
+    let output = sb.run(&sb.bundle().namespace("network", Some("/no/such/namespace")).build());
+    output.fails_with(&["/no/such/namespace"]);
+    sb.assert_nothing_left();
+}
+
+fn a_path_to_an_ordinary_file_is_refused(sb: &Sandbox) {
+    let file = sb.path("file");
+    fs::write(&file, "").unwrap();
+    sb.run(&sb.bundle().namespace("ipc", file.to_str()).build()).fails();
+    sb.assert_nothing_left();
+}
+
+fn the_init_of_a_pid_namespace_is_number_one(sb: &Sandbox) {
+    let report = sb.probe(&sb.bundle().build());
+    assert_eq!((&report["pid"], &report["ppid"]), (&json!(1), &json!(0)));
+    assert_eq!(report["procs"], json!([1]));
+}
+
+fn loopback_is_up(sb: &Sandbox) {
+    let report = sb.probe(&sb.bundle().build());
+    assert_eq!(report["interfaces"], json!({"lo": true}));
+}
+
+fn a_user_namespace_maps_ids(sb: &Sandbox) {
+    let report = sb.probe(&sb.bundle().user_namespace().build());
+    assert_eq!(report["user"]["uids"], json!([0, 0, 0]));
+    assert_eq!(report["uidMappings"], json!([[0, 100_000, 65_536]]));
+    assert_eq!(report["gidMappings"], json!([[0, 100_000, 65_536]]));
+    assert_eq!(report["setgroups"], "allow");
+    // The kernel gives a new user namespace's first process everything; config.json takes it away again.
+    assert_eq!(report["capabilities"]["effective"], json!(["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE"]));
+}
+
+fn an_id_map_may_have_many_lines(sb: &Sandbox) {
+    // 340 lines are the kernel's limit, and all of them must fit into one page of text.
+    for (count, host, size) in [(2u32, 100_000, 10), (5, 100_000, 10), (6, 100_000, 10), (340, 1000, 1)] {
+        let line = |n: u32| json!({"containerID": n * size, "hostID": host + n * size, "size": size});
+        let map: Vec<Value> = (0..count).map(line).collect();
+        let bundle = sb.bundle().namespace("user", None);
+        let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map).build();
+        let report = sb.probe(&bundle);
+        assert_eq!(report["uidMappings"].as_array().unwrap().len(), count as usize);
+        let last = (count - 1) * size;
+        assert_eq!(report["gidMappings"][count as usize - 1], json!([last, host + last, size]));
+    }
+}
+
+fn a_user_namespace_without_other_namespaces_of_its_own_works(sb: &Sandbox) {
+    let mut bundle =
+        sb.bundle().user_namespace().without_mount("/sys").without_mount("/dev/mqueue").set("/hostname", "");
+    for kind in ["network", "ipc", "uts"] {
+        bundle = bundle.without_namespace(kind);
+    }
+    let report = sb.probe(&bundle.build());
+    assert_eq!(report["namespaces"]["net"], of_process("self", "net"));
+    assert_ne!(report["namespaces"]["user"], of_process("self", "user"));
+}
+
+fn a_mapped_user_can_be_any_mapped_id(sb: &Sandbox) {
+    let user = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 65_535]});
+    let report = sb.probe(&sb.bundle().user_namespace().set("/process/user", user).build());
+    assert_eq!(report["user"]["uids"], json!([1000, 1000, 1000]));
+    assert_eq!(report["user"]["gids"], json!([1001, 1001, 1001]));
+    assert_eq!(report["user"]["additionalGids"], json!([5, 65_535]));
+}
+
+fn an_unmapped_user_is_refused(sb: &Sandbox) {
+    let output = sb.run(&sb.bundle().user_namespace().set("/process/user/uid", 70_000).build());
+    output.fails();
+    sb.assert_nothing_left();
+    if sb.flavour() == crate::harness::Flavour::Corten {
+        output.fails_with(&["process.user.uid"]);
+    }
+}
+
+fn a_user_namespace_path_brings_its_maps(sb: &Sandbox) {
+    sb.only_corten("joins a user namespace without a copy of its maps in the config");
+    let donor = sb.started(&sb.bundle().user_namespace().tool(["pause"]).build());
+    let path = format!("/proc/{}/ns/user", donor.pid());
+    let report = sb.probe(&sb.bundle().namespace("user", Some(&path)).build());
+    assert_eq!(report["namespaces"]["user"], of_process(donor.pid(), "user"));
+    assert_eq!(report["uidMappings"], json!([[0, 100_000, 65_536]]));
+}
+
+fn clocks_have_offsets(sb: &Sandbox) {
+    sb.only_corten("has time namespaces");
+    let before = corten::sys::inspect::clock_seconds(libc::CLOCK_BOOTTIME).unwrap();
+    let offsets = json!({"boottime": {"secs": 5_000_000, "nanosecs": 5}, "monotonic": {"secs": 1_000_000}});
+    let report = sb.probe(&sb.bundle().namespace("time", None).set("/linux/timeOffsets", offsets).build());
+    let boottime = report["boottime"].as_i64().unwrap();
+    assert!((before + 5_000_000..before + 5_000_600).contains(&boottime), "{boottime}");
+    assert!(report["monotonic"].as_i64().unwrap() >= 1_000_000);
+}
+
+fn offsets_need_a_new_time_namespace(sb: &Sandbox) {
+    sb.only_corten("has time namespaces");
+    let offsets = json!({"boottime": {"secs": 1}});
+    sb.run(&sb.bundle().set("/linux/timeOffsets", offsets).build()).fails_with(&["linux.timeOffsets"]);
+    sb.assert_nothing_left();
+}
+
+fn a_joined_time_namespace_keeps_its_clocks(sb: &Sandbox) {
+    sb.only_corten("has time namespaces");
+    let offsets = json!({"boottime": {"secs": 7_000_000}});
+    let donor = sb.bundle().namespace("time", None).set("/linux/timeOffsets", offsets).tool(["pause"]).build();
+    let donor = sb.started(&donor);
+    let path = format!("/proc/{}/ns/time", donor.pid());
+    let report = sb.probe(&sb.bundle().namespace("time", Some(&path)).build());
+    assert!(report["boottime"].as_i64().unwrap() >= 7_000_000);
+}
+
+/// A bundle that uid 1000 may run without any helper program: one id mapped, nothing that needs a second one.
+fn rootless(sb: &Sandbox) -> crate::harness::BundleBuilder<'_> {
+    let map = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
+    let devpts = json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]});
+    let bundle = sb.bundle().namespace("user", None).without_mount("/dev/pts").mount(devpts);
+    bundle.set("/linux/uidMappings", map(1000)).set("/linux/gidMappings", map(1000))
+}
+
+/// A `run` by uid 1000 with a state root of its own.
+fn run_as_ordinary_user(sb: &Sandbox, bundle: &crate::harness::Bundle) -> crate::harness::Output {
+    sb.needs_program("/usr/bin/setpriv", "util-linux");
+    let home = sb.tree("user", &[]);
+    std::os::unix::fs::chown(&home, Some(1000), Some(1000)).unwrap();
+    let call = sb
+        .call(["run", "--bundle"])
+        .bare()
+        .shared()
+        .global(&["--root"])
+        .global(&[home.join("state").to_str().unwrap()]);
+    let call = call.under(&["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
+    call.env("XDG_RUNTIME_DIR", &home).env("HOME", &home).arg(&bundle.dir).arg(sb.id()).output()
+}
+
+fn an_ordinary_user_runs_a_container(sb: &Sandbox) {
+    if fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone").is_ok_and(|s| s.trim() == "0") {
+        skip("the machine allows no unprivileged user namespaces");
+    }
+    let output = run_as_ordinary_user(sb, &rootless(sb).build());
+    let report = output.ok().json();
+    assert_eq!(report["user"]["uid"], 0);
+    assert_eq!(report["uidMappings"], json!([[0, 1000, 1]]));
+    assert_eq!(report["setgroups"], "deny");
+}
+
+fn an_ordinary_user_gets_no_further_groups(sb: &Sandbox) {
+    let bundle = rootless(sb).set("/process/user/additionalGids", json!([0])).build();
+    let output = run_as_ordinary_user(sb, &bundle);
+    assert_ne!(output.code, 0, "{output:?}");
+    if sb.flavour() == crate::harness::Flavour::Corten {
+        output.fails_with(&["process.user.additionalGids"]);
+    }
+}
