@@ -464,6 +464,16 @@ fn a_symlinked_rootfs_is_refused() {
 }
 
 #[test]
+fn a_rootfs_that_the_mapped_root_cannot_reach_is_explained() {
+    if is_root("a_rootfs_that_the_mapped_root_cannot_reach_is_explained") {
+        let bundle = Bundle::in_user_namespace();
+        fs::set_permissions(bundle.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let result = bundle.run(|_| "ok".into());
+        assert!(result.contains("root.path") && result.contains("needs x for others"), "{result}");
+    }
+}
+
+#[test]
 fn devices_are_made_as_configured_and_never_over_another_file() {
     if !is_root("devices_are_made_as_configured_and_never_over_another_file") {
         return;
