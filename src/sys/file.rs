@@ -11,7 +11,6 @@ use crate::fault::{Call, Effect, Trouble};
 /// The magic numbers of file systems (statfs(2)).
 pub const PROC_MAGIC: i64 = libc::PROC_SUPER_MAGIC;
 pub const SYSFS_MAGIC: i64 = 0x6265_6572;
-pub const TMPFS_MAGIC: i64 = libc::TMPFS_MAGIC;
 
 /// What stat tells about a file; the numbers have their stat(2) meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,17 +87,6 @@ pub fn mount_flags(fd: RawFd) -> Effect<u64> {
     // SAFETY: `statvfs` is writable for the whole call.
     checked(Call::Fstatfs, unsafe { libc::fstatvfs(fd, &raw mut statvfs) })?;
     Ok(statvfs.f_flag)
-}
-
-/// The number of the mount that a descriptor stands on; `None` before Linux 5.8.
-pub fn mount_id(fd: RawFd) -> Effect<Option<u64>> {
-    // SAFETY: statx is plain numbers, for which all zero is a value.
-    let mut statx: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the empty path is NUL-terminated and `statx` is writable for the whole call.
-    checked(Call::Statx, unsafe {
-        libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_MNT_ID, &raw mut statx)
-    })?;
-    Ok((statx.stx_mask & libc::STATX_MNT_ID != 0).then_some(statx.stx_mnt_id))
 }
 
 pub fn mkdirat(dir: RawFd, name: &CStr, mode: u32) -> Effect {

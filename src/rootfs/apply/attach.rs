@@ -98,25 +98,28 @@ pub(super) fn is_procfs_root(fd: RawFd) -> Effect<bool> {
     Ok(file::magic(fd)? == file::PROC_MAGIC && file::fstat(fd)?.ino == ROOT_INODE)
 }
 
-/// Sets and clears flags of one mount.
+/// Sets and clears flags of one mount. Flags that aren't named stay, as a user namespace's locked ones have to.
 pub(super) fn change(at: RawFd, attributes: Attributes, slots: &Slots) -> Effect {
     if attributes.is_empty() {
         return Ok(());
     }
+    // `relatime` asks for the kernel's default; a user namespace that may not leave the host's policy keeps that.
+    let atime = libc::MOUNT_ATTR__ATIME;
+    let default_atime = attributes.clear & atime != 0 && attributes.set & atime == 0;
+    match change_once(at, attributes, slots) {
+        Err(Trouble { errno: Errno::EPERM, .. }) if default_atime => {
+            change_once(at, Attributes { clear: attributes.clear & !atime, ..attributes }, slots)
+        }
+        changed => changed,
+    }
+}
+
+fn change_once(at: RawFd, attributes: Attributes, slots: &Slots) -> Effect {
     if kernel::lacks(MOUNT_SETATTR) {
         return legacy::change(slots, at, attributes);
     }
     let Attributes { set, clear } = attributes;
-    let changed = mount::mount_setattr(at, Change { set, clear, ..Change::default() }, false);
-    // `relatime` asks for the kernel's default; a user namespace that may not leave the host's policy keeps that.
-    let default_atime = clear & libc::MOUNT_ATTR__ATIME != 0 && set & libc::MOUNT_ATTR__ATIME == 0;
-    match changed {
-        Err(Trouble { errno: Errno::EPERM, .. }) if default_atime => {
-            let clear = clear & !libc::MOUNT_ATTR__ATIME;
-            mount::mount_setattr(at, Change { set, clear, ..Change::default() }, false)
-        }
-        changed => changed,
-    }
+    mount::mount_setattr(at, Change { set, clear, ..Change::default() }, false)
 }
 
 /// What is left to do once a mount is in its place; takes the descriptor over.

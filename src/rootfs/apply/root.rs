@@ -29,9 +29,12 @@ pub(super) fn open_host_proc(slots: &mut Slots) -> Effect {
         file::close(proc);
         return Ok(());
     }
-    let self_fd = path::open(proc, c"self/fd", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
     fill(slots, Slot::HOST_PROC, proc);
-    fill(slots, Slot::SELF_FD, self_fd);
+    match path::open(proc, c"self/fd", libc::O_RDONLY | libc::O_DIRECTORY, 0) {
+        // This /proc belongs to a pid namespace that doesn't see us; only mount(2) by descriptor needs it.
+        Err(Trouble { errno: Errno::ENOENT, .. }) => {}
+        self_fd => fill(slots, Slot::SELF_FD, self_fd?),
+    }
     Ok(())
 }
 

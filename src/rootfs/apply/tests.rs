@@ -26,6 +26,7 @@ struct Bundle {
     first_id: Option<u32>,
     gaps: u32,
     namespaces: i32,
+    host: Host,
 }
 
 impl Bundle {
@@ -58,7 +59,7 @@ impl Bundle {
                 "readonlyPaths": ["/proc/sys", "/proc/irq", "/proc/sysrq-trigger", "/nowhere"]
             }
         });
-        Bundle { dir, config, no_pivot: false, first_id: None, gaps: 0, namespaces: NAMESPACES }
+        Bundle { dir, config, no_pivot: false, first_id: None, gaps: 0, namespaces: NAMESPACES, host: Host::fixture() }
     }
 
     fn in_user_namespace() -> Bundle {
@@ -112,7 +113,7 @@ impl Bundle {
             notify_socket: None,
             no_subreaper: false,
         };
-        plan_rootfs(&spec, &Host::fixture(), &request, slots).unwrap()
+        plan_rootfs(&spec, &self.host, &request, slots).unwrap()
     }
 
     /// Builds and enters the root, then calls `check` in it. `ok` is what a check returns that found nothing wrong.
@@ -463,6 +464,16 @@ fn a_symlinked_rootfs_is_refused() {
 }
 
 #[test]
+fn a_rootfs_that_the_mapped_root_cannot_reach_is_explained() {
+    if is_root("a_rootfs_that_the_mapped_root_cannot_reach_is_explained") {
+        let bundle = Bundle::in_user_namespace();
+        fs::set_permissions(bundle.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let result = bundle.run(|_| "ok".into());
+        assert!(result.contains("root.path") && result.contains("needs x for others"), "{result}");
+    }
+}
+
+#[test]
 fn devices_are_made_as_configured_and_never_over_another_file() {
     if !is_root("devices_are_made_as_configured_and_never_over_another_file") {
         return;
@@ -718,6 +729,64 @@ fn a_user_namespace_works_without_pivot_and_without_the_new_mount_calls() {
             "ok".into()
         });
         assert_eq!(result, "ok", "{gaps:b} {no_pivot}");
+    }
+}
+
+#[test]
+fn a_caller_without_privileges_takes_its_sources_inside() {
+    if !is_root("a_caller_without_privileges_takes_its_sources_inside") {
+        return;
+    }
+    for gaps in [0, kernel::MOUNT_SETATTR, kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR] {
+        let mut bundle = Bundle::in_user_namespace();
+        (bundle.host.euid, bundle.gaps) = (1000, gaps);
+        fs::write(bundle.at("file"), "content").unwrap();
+        bundle.mount(json!({"destination": "/file", "source": "file", "options": ["bind", "ro", "nodev"]}));
+        let result = bundle.run(|slots| {
+            assert_has("/file", &["ro", "nodev"]);
+            check_docker_like(slots)
+        });
+        assert_eq!(result, "ok", "{gaps:b}");
+    }
+}
+
+#[test]
+fn without_openat2_there_is_no_container_and_the_hint_says_why() {
+    if is_root("without_openat2_there_is_no_container_and_the_hint_says_why") {
+        let mut bundle = Bundle::new();
+        bundle.gaps = kernel::OPENAT2;
+        let result = bundle.run(|_| "ok".into());
+        assert!(result.contains("root.path") && result.contains("needs Linux 5.6"), "{result}");
+    }
+}
+
+#[test]
+fn a_user_namespace_keeps_the_locked_flags_of_its_sources() {
+    if !is_root("a_user_namespace_keeps_the_locked_flags_of_its_sources") {
+        return;
+    }
+    for (options, expected) in [
+        (json!(["bind", "ro"]), "ok"),
+        (json!(["bind", "relatime", "nodev"]), "ok"),
+        (json!(["bind", "rw", "exec"]), "a user namespace may not clear"),
+    ] {
+        for gaps in [0, kernel::MOUNT_SETATTR] {
+            let mut bundle = Bundle::in_user_namespace();
+            (bundle.host.euid, bundle.gaps) = (1000, gaps);
+            fs::create_dir(bundle.at("data")).unwrap();
+            let data = std::ffi::CString::new(bundle.at("data").to_str().unwrap()).unwrap();
+            bundle.mount(json!({"destination": "/data", "source": "data", "options": options}));
+            let result = in_namespaces(libc::CLONE_NEWNS, None, || {
+                let flags = libc::MS_NOEXEC | libc::MS_NOSUID | libc::MS_NOATIME | libc::MS_RDONLY;
+                crate::sys::mount::mount(None, c"/", None, libc::MS_PRIVATE | libc::MS_REC, None).unwrap();
+                crate::sys::mount::mount(Some(c"x"), &data, Some(c"tmpfs"), flags, None).unwrap();
+                bundle.run(|_| {
+                    assert_has("/data", &["ro", "nosuid", "noexec", "noatime"]);
+                    "ok".into()
+                })
+            });
+            assert!(result.contains(expected), "{options} {gaps:b}: {result}");
+        }
     }
 }
 

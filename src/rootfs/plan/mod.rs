@@ -10,7 +10,7 @@ mod mount;
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
@@ -116,8 +116,8 @@ impl Planner<'_> {
 
     /// An absolute path on the host; relative ones start at the bundle.
     fn outside(&mut self, path: &Path, field: &Field) -> Option<CString> {
-        let bundle = self.request.bundle.clone();
-        self.c_string(bundle.join(path), field)
+        let path: PathBuf = self.request.bundle.join(path).components().collect();
+        self.c_string(path, field)
     }
 
     fn root(&mut self) -> Option<Root> {
@@ -255,8 +255,8 @@ impl Planner<'_> {
 }
 
 /// The path without `.`, `..`, doubled and trailing slashes, starting at "/".
-fn clean(path: &Path) -> std::path::PathBuf {
-    let mut clean = std::path::PathBuf::from("/");
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
     for component in path.components() {
         match component {
             Component::Normal(name) => clean.push(name),

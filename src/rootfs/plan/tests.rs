@@ -131,7 +131,7 @@ fn a_user_namespace_takes_sources_and_devices_on_the_host() {
     assert_eq!(
         host[..5],
         [
-            "/mounts/0/source | bind /bundle/./data on /data",
+            "/mounts/0/source | bind /bundle/data on /data",
             "/mounts/1 | make the id mappings for the mount on /mapped",
             "/mounts/1/source | bind /src on /mapped",
             "/mounts/1 | map the ids of the mount on /mapped and the mounts below it",
