@@ -37,3 +37,8 @@ pub struct Request {
     pub notify_socket: Option<PathBuf>,
     pub no_subreaper: bool,
 }
+
+/// How many sockets the environment announces by socket activation (sd_listen_fds(3)).
+pub fn listen_fds() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
