@@ -45,6 +45,8 @@ pub struct Launched {
     /// corten's end of the socket that gets the terminal's master, in a foreground run with a terminal.
     pub console: Option<RawFd>,
     pub warnings: Vec<Warning>,
+    /// Holds when each of the child's steps began.
+    pub page: Page,
 }
 
 /// Why a launch failed, and the child that must go for it: the plan's `undo` is the caller's to run.
@@ -177,7 +179,7 @@ impl Launch<'_> {
         descriptor::close(control);
         fifo.into_iter().for_each(descriptor::close);
         match result {
-            Ok(()) => Ok(Launched { pid, console, warnings }),
+            Ok(()) => Ok(Launched { pid, console, warnings, page }),
             Err(error) => Err(Failure { error, pid: Some(pid) }),
         }
     }
