@@ -37,7 +37,12 @@ fn the_default_devices_are_there(sb: &Sandbox) {
 
 fn the_links_beside_them_point_where_programs_look(sb: &Sandbox) {
     let devices = sb.probe(&sb.bundle().build())["devices"].clone();
-    let links = [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
     for (name, target) in links {
         assert_eq!(devices[name]["target"], target, "{name}");
     }
@@ -62,7 +67,8 @@ fn every_type_of_device_can_be_made(sb: &Sandbox) {
         {"path": "/dev/u", "type": "u", "major": 1, "minor": 5, "fileMode": 0o600},
         {"path": "/dev/p", "type": "p", "fileMode": 0o600}
     ]);
-    let bundle = sb.bundle().set("/linux/devices", devices).tool(["stat", "/dev/a", "/dev/b", "/dev/u", "/dev/p"]).build();
+    let bundle =
+        sb.bundle().set("/linux/devices", devices).tool(["stat", "/dev/a", "/dev/b", "/dev/u", "/dev/p"]).build();
     let output = sb.run(&bundle);
     let lines = output.ok().lines();
     assert_eq!(lines[..3], ["char 0600 0 0 1:3 0", "block 0600 0 0 7:77 0", "char 0600 0 0 1:5 0"]);
@@ -84,7 +90,8 @@ fn a_device_may_stand_outside_of_dev(sb: &Sandbox) {
 
 fn a_configured_default_device_is_no_conflict(sb: &Sandbox) {
     sb.only_corten("keeps the default device rules beside a configured one");
-    let device = json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}]);
+    let device =
+        json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}]);
     let report = sb.probe(&sb.bundle().set("/linux/devices", device).build());
     assert_eq!(report["devices"]["null"]["minor"], 3);
 }

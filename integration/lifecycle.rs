@@ -66,7 +66,8 @@ fn nothing_of_the_program_runs_before_start(sb: &Sandbox) {
 }
 
 fn state_tells_what_engines_decode(sb: &Sandbox) {
-    let bundle = sb.bundle().tool(["pause"]).set("/annotations", json!({"org.example.key": "value", "empty": ""})).build();
+    let bundle =
+        sb.bundle().tool(["pause"]).set("/annotations", json!({"org.example.key": "value", "empty": ""})).build();
     let container = sb.create(&bundle);
     let state = container.state();
     assert_eq!(state["id"], container.id.as_str());

@@ -28,7 +28,8 @@ fn a_masked_file_is_empty(sb: &Sandbox) {
 
 fn a_masked_directory_is_empty_and_stays_so(sb: &Sandbox) {
     let bundle = sb.bundle().file("/secrets/key", "k").set("/linux/maskedPaths", json!(["/secrets"]));
-    let bundle = bundle.tool(["ls", "/secrets", ";", "try", "write", "/secrets/new", "x", ";", "statfs", "/secrets"]).build();
+    let bundle =
+        bundle.tool(["ls", "/secrets", ";", "try", "write", "/secrets/new", "x", ";", "statfs", "/secrets"]).build();
     let output = sb.run(&bundle);
     assert_eq!(output.ok().lines(), ["EROFS", "0x1021994 ro"]);
 }
@@ -54,7 +55,8 @@ fn a_masked_file_s_own_content_can_t_be_reached(sb: &Sandbox) {
 
 fn a_read_only_path_can_be_read(sb: &Sandbox) {
     let bundle = sb.bundle().file("/data/file", "text").set("/linux/readonlyPaths", json!(["/data/file"]));
-    let bundle = bundle.tool(["try", "append", "/data/file", "x", ";", "cat", "/data/file", ";", "write", "/data/new", "ok"]);
+    let bundle =
+        bundle.tool(["try", "append", "/data/file", "x", ";", "cat", "/data/file", ";", "write", "/data/new", "ok"]);
     assert_eq!(sb.run(&bundle.build()).ok().stdout, "EROFS\ntext");
 }
 

@@ -169,7 +169,10 @@ fn flag_options_work_on_bind_mounts(sb: &Sandbox) {
 fn an_option_that_is_no_flag_goes_to_the_file_system(sb: &Sandbox) {
     let report = sb.probe(&sb.bundle().mount(tmpfs("/m", &["size=1m", "nr_inodes=77", "nodev"])).build());
     let of_super = words(&mount_at(&report, "/m")["super"]);
-    assert!(of_super.contains(&"size=1024k".to_owned()) && of_super.contains(&"nr_inodes=77".to_owned()), "{of_super:?}");
+    assert!(
+        of_super.contains(&"size=1024k".to_owned()) && of_super.contains(&"nr_inodes=77".to_owned()),
+        "{of_super:?}"
+    );
 }
 
 fn a_wrong_file_system_option_is_an_error(sb: &Sandbox) {
@@ -183,7 +186,8 @@ fn a_wrong_file_system_option_is_an_error(sb: &Sandbox) {
 
 fn a_directory_is_bound(sb: &Sandbox) {
     let source = sb.tree("source", &[("file", "from the host")]);
-    let bundle = sb.bundle().bind(&source, "/data", &[]).tool(["cat", "/data/file", ";", "write", "/data/new", "from inside"]);
+    let bundle =
+        sb.bundle().bind(&source, "/data", &[]).tool(["cat", "/data/file", ";", "write", "/data/new", "from inside"]);
     assert_eq!(sb.run(&bundle.build()).ok().stdout, "from the host");
     assert_eq!(fs::read_to_string(source.join("new")).unwrap(), "from inside");
 }
@@ -249,17 +253,21 @@ fn ro_leaves_submounts_writable_and_rro_does_not(sb: &Sandbox) {
 
 fn recursive_attributes_reach_submounts(sb: &Sandbox) {
     let top = nested(sb);
-    let mut options =
-        vec![("rnosuid", "nosuid"), ("rnodev", "nodev"), ("rnoexec", "noexec"), ("rnoatime", "noatime"), ("rnodiratime", "nodiratime")];
+    let mut options = vec![
+        ("rnosuid", "nosuid"),
+        ("rnodev", "nodev"),
+        ("rnoexec", "noexec"),
+        ("rnoatime", "noatime"),
+        ("rnodiratime", "nodiratime"),
+    ];
     if sb.flavour() == Flavour::Corten {
         options.push(("rnosymfollow", "nosymfollow"));
     }
-    let bind = |option: &str| {
-        json!({"destination": format!("/m/{option}"), "type": "bind", "source": top, "options": ["rbind", option]})
-    };
+    let bind = |option: &str| json!({"destination": format!("/m/{option}"), "type": "bind", "source": top, "options": ["rbind", option]});
     let bundle = options.iter().fold(sb.bundle(), |b, (option, _)| b.mount(bind(option)));
     // And back: the source has the flag, the recursive option clears it.
-    let clears = [("rrw", "ro"), ("rsuid", "nosuid"), ("rdev", "nodev"), ("rexec", "noexec"), ("rstrictatime", "relatime")];
+    let clears =
+        [("rrw", "ro"), ("rsuid", "nosuid"), ("rdev", "nodev"), ("rexec", "noexec"), ("rstrictatime", "relatime")];
     let bundle = clears.iter().fold(bundle, |b, (option, _)| b.mount(bind(option)));
     let report = sb.probe(&bundle.build());
     for (option, flag) in options {
@@ -337,7 +345,8 @@ fn a_mount_may_lie_inside_another(sb: &Sandbox) {
 }
 
 fn a_tmpfs_has_its_mode_and_size(sb: &Sandbox) {
-    let bundle = sb.bundle().mount(tmpfs("/m", &["mode=1710", "size=64k", "uid=5", "gid=6"])).tool(["stat", "/m", ";", "json"]);
+    let bundle =
+        sb.bundle().mount(tmpfs("/m", &["mode=1710", "size=64k", "uid=5", "gid=6"])).tool(["stat", "/m", ";", "json"]);
     let output = sb.run(&bundle.build());
     assert!(output.ok().stdout.starts_with("dir 1710 5 6 "), "{}", output.stdout);
     assert!(words(&mount_at(&output.json_last(), "/m")["super"]).contains(&"size=64k".to_owned()));
@@ -352,7 +361,8 @@ fn a_tmpfs_without_a_mode_takes_the_directory_s(sb: &Sandbox) {
 fn tmpcopyup_keeps_what_was_there(sb: &Sandbox) {
     let bundle = sb.bundle().file("/m/deep/file", "kept").symlink("/m/link", "deep/file");
     let bundle = bundle.mount(tmpfs("/m", &["tmpcopyup", "mode=755"]));
-    let tools = ["cat", "/m/deep/file", ";", "cat", "/m/link", ";", "write", "/m/deep/file", "changed", ";", "statfs", "/m"];
+    let tools =
+        ["cat", "/m/deep/file", ";", "cat", "/m/link", ";", "write", "/m/deep/file", "changed", ";", "statfs", "/m"];
     let bundle = bundle.tool(tools).build();
     assert_eq!(sb.run(&bundle).ok().stdout, "keptkept0x1021994 rw\n");
     assert_eq!(fs::read_to_string(bundle.in_rootfs("/m/deep/file")).unwrap(), "kept");
@@ -371,7 +381,8 @@ fn devpts_is_an_instance_of_its_own(sb: &Sandbox) {
 
 fn mqueue_and_sysfs_and_proc_are_what_they_say(sb: &Sandbox) {
     let report = sb.probe(&sb.bundle().build());
-    for (destination, kind) in [("/dev/mqueue", "mqueue"), ("/sys", "sysfs"), ("/proc", "proc"), ("/dev/shm", "tmpfs")] {
+    for (destination, kind) in [("/dev/mqueue", "mqueue"), ("/sys", "sysfs"), ("/proc", "proc"), ("/dev/shm", "tmpfs")]
+    {
         assert_eq!(mount_at(&report, destination)["type"], kind);
     }
     assert_eq!(options_at(&report, "/sys")[..4], ["ro", "nosuid", "nodev", "noexec"]);
@@ -401,11 +412,14 @@ fn a_bind_below_proc_is_refused_unless_it_is_known(sb: &Sandbox) {
 }
 
 fn a_remount_changes_flags_only(sb: &Sandbox) {
-    let remount = json!({"destination": "/m", "type": "bind", "source": "/", "options": ["bind", "remount", "ro", "nosuid"]});
+    let remount =
+        json!({"destination": "/m", "type": "bind", "source": "/", "options": ["bind", "remount", "ro", "nosuid"]});
     let bundle = sb.bundle().mount(tmpfs("/m", &["size=64k"])).mount(remount).build();
     let report = sb.probe(&bundle);
     let mount = mount_at(&report, "/m");
-    assert!(words(&mount["options"]).contains(&"ro".to_owned()) && words(&mount["options"]).contains(&"nosuid".to_owned()));
+    assert!(
+        words(&mount["options"]).contains(&"ro".to_owned()) && words(&mount["options"]).contains(&"nosuid".to_owned())
+    );
     assert!(words(&mount["super"]).contains(&"size=64k".to_owned()));
     let at = |m: &&Value| m["destination"] == "/m";
     assert_eq!(report["mounts"].as_array().unwrap().iter().filter(at).count(), 1);
@@ -465,9 +479,7 @@ fn a_recursive_id_map_reaches_submounts(sb: &Sandbox) {
     sb.only_corten("has idmapped mounts");
     let top = nested(sb);
     let map = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);
-    let mount = |to: &str, option: &str| {
-        json!({"destination": to, "type": "bind", "source": top, "options": ["rbind", option], "uidMappings": map, "gidMappings": map})
-    };
+    let mount = |to: &str, option: &str| json!({"destination": to, "type": "bind", "source": top, "options": ["rbind", option], "uidMappings": map, "gidMappings": map});
     let bundle = sb.bundle().mount(mount("/one", "idmap")).mount(mount("/all", "ridmap"));
     let output = sb.run(&bundle.tool(["stat", "/one/sub/file", "/all/sub/file"]).build());
     let lines = output.ok().lines();
@@ -544,5 +556,13 @@ fn a_hundred_mounts_are_no_problem(sb: &Sandbox) {
     let source = sb.tree("source", &[("file", "x")]);
     let bundle = (0..100).fold(sb.bundle(), |b, n| b.bind(&source, &format!("/m/{n}"), &["ro", "nosuid"]));
     let report = sb.probe(&bundle.build());
-    assert_eq!(report["mounts"].as_array().unwrap().iter().filter(|m| m["destination"].as_str().unwrap().starts_with("/m/")).count(), 100);
+    assert_eq!(
+        report["mounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|m| m["destination"].as_str().unwrap().starts_with("/m/"))
+            .count(),
+        100
+    );
 }

@@ -188,7 +188,8 @@ fn an_id_map_may_have_many_lines(sb: &Sandbox) {
 }
 
 fn a_user_namespace_without_other_namespaces_of_its_own_works(sb: &Sandbox) {
-    let mut bundle = sb.bundle().user_namespace().without_mount("/sys").without_mount("/dev/mqueue").set("/hostname", "");
+    let mut bundle =
+        sb.bundle().user_namespace().without_mount("/sys").without_mount("/dev/mqueue").set("/hostname", "");
     for kind in ["network", "ipc", "uts"] {
         bundle = bundle.without_namespace(kind);
     }
@@ -264,7 +265,12 @@ fn run_as_ordinary_user(sb: &Sandbox, bundle: &crate::harness::Bundle) -> crate:
     sb.needs_program("/usr/bin/setpriv", "util-linux");
     let home = sb.tree("user", &[]);
     std::os::unix::fs::chown(&home, Some(1000), Some(1000)).unwrap();
-    let call = sb.call(["run", "--bundle"]).bare().shared().global(&["--root"]).global(&[home.join("state").to_str().unwrap()]);
+    let call = sb
+        .call(["run", "--bundle"])
+        .bare()
+        .shared()
+        .global(&["--root"])
+        .global(&[home.join("state").to_str().unwrap()]);
     let call = call.under(&["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
     call.env("XDG_RUNTIME_DIR", &home).env("HOME", &home).arg(&bundle.dir).arg(sb.id()).output()
 }

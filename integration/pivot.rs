@@ -29,7 +29,8 @@ fn the_root_is_the_bundle_s(sb: &Sandbox) {
 /// Mounts are the root and what the config asks for, with what belongs to each.
 fn expected_mounts(report: &serde_json::Value) {
     const EXPECTED: &[&str] = &["/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys"];
-    let seen: Vec<_> = report["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect();
+    let seen: Vec<_> =
+        report["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect();
     for destination in &seen {
         assert!(EXPECTED.contains(destination), "{destination} is mounted too: {seen:?}");
     }
@@ -53,7 +54,11 @@ fn without_pivot_the_root_is_the_bundle_s_too(sb: &Sandbox) {
 fn without_pivot_no_procfs_or_sysfs_of_the_host_can_be_reached(sb: &Sandbox) {
     let attempt = ["unshare", "user", "mnt", "pid", ";", "child", "try", "mount", "proc", "/proc", "proc"];
     for flag in ["--no-pivot", "--no-new-keyring"] {
-        let bundle = sb.bundle().set("/linux/maskedPaths", json!(["/proc/keys"])).capabilities(&["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID"]);
+        let bundle = sb.bundle().set("/linux/maskedPaths", json!(["/proc/keys"])).capabilities(&[
+            "CAP_SYS_ADMIN",
+            "CAP_SETUID",
+            "CAP_SETGID",
+        ]);
         let bundle = bundle.tool(attempt).build();
         let output = sb.run_with(&bundle, |call| call.arg(flag));
         assert_eq!(output.ok().stdout, "EPERM\n", "with {flag}");
@@ -68,7 +73,8 @@ fn without_pivot_the_root_can_t_be_left(sb: &Sandbox) {
 
 fn an_absolute_root_path_is_taken(sb: &Sandbox) {
     let other = sb.bundle().file("/etc/mark", "other").build();
-    let bundle = sb.bundle().set("/root/path", other.in_rootfs("").to_str().unwrap()).tool(["cat", "/etc/mark"]).build();
+    let bundle =
+        sb.bundle().set("/root/path", other.in_rootfs("").to_str().unwrap()).tool(["cat", "/etc/mark"]).build();
     assert_eq!(sb.run(&bundle).ok().stdout, "other");
 }
 

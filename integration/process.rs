@@ -114,7 +114,8 @@ fn without_capabilities_it_has_none(sb: &Sandbox) {
 
 fn an_ordinary_user_keeps_ambient_capabilities_only(sb: &Sandbox) {
     let all = json!(["CAP_NET_BIND_SERVICE", "CAP_KILL"]);
-    let sets = json!({"bounding": all, "permitted": all, "effective": all, "inheritable": all, "ambient": ["CAP_KILL"]});
+    let sets =
+        json!({"bounding": all, "permitted": all, "effective": all, "inheritable": all, "ambient": ["CAP_KILL"]});
     let bundle = sb.bundle().set("/process/capabilities", sets).set("/process/user", json!({"uid": 1000, "gid": 1000}));
     let report = sb.probe(&bundle.build());
     assert_eq!(report["capabilities"]["effective"], json!(["CAP_KILL"]));
@@ -223,13 +224,27 @@ fn a_host_name_needs_a_uts_namespace(sb: &Sandbox) {
 /// Golden value 13.
 fn sysctls_are_written_in_both_spellings(sb: &Sandbox) {
     let sysctls = json!({"kernel.msgmax": "65432", "net/ipv4/ip_forward": "1", "net.ipv4.ping_group_range": "0 7"});
-    let tools = ["cat", "/proc/sys/kernel/msgmax", ";", "cat", "/proc/sys/net/ipv4/ip_forward", ";", "cat", "/proc/sys/net/ipv4/ping_group_range"];
+    let tools = [
+        "cat",
+        "/proc/sys/kernel/msgmax",
+        ";",
+        "cat",
+        "/proc/sys/net/ipv4/ip_forward",
+        ";",
+        "cat",
+        "/proc/sys/net/ipv4/ping_group_range",
+    ];
     let output = sb.run(&sb.bundle().set("/linux/sysctl", sysctls).tool(tools).build());
     assert_eq!(output.ok().lines(), ["65432", "1", "0\t7"]);
 }
 
 fn sysctls_of_the_host_are_refused(sb: &Sandbox) {
-    let refused = [("vm.swappiness", "uts"), ("kernel.hostname", "ipc"), ("kernel.msgmax", "ipc"), ("net.ipv4.ip_forward", "network")];
+    let refused = [
+        ("vm.swappiness", "uts"),
+        ("kernel.hostname", "ipc"),
+        ("kernel.msgmax", "ipc"),
+        ("net.ipv4.ip_forward", "network"),
+    ];
     for (name, without) in refused {
         let mut bundle = sb.bundle().set("/hostname", "").without_namespace(without);
         if without == "ipc" {
@@ -252,7 +267,8 @@ fn personality_scheduler_and_io_priority_are_set(sb: &Sandbox) {
     sb.only_corten("sets these");
     let bundle = sb.bundle().set("/linux/personality", json!({"domain": "LINUX32"}));
     let bundle = bundle.set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5}));
-    let report = sb.probe(&bundle.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0})).build());
+    let report =
+        sb.probe(&bundle.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0})).build());
     assert_eq!(report["machine"], "i686");
     assert_eq!((&report["scheduler"]["policy"], &report["scheduler"]["nice"]), (&json!("SCHED_BATCH"), &json!(5)));
     assert_eq!(report["ioPriority"]["class"], "IOPRIO_CLASS_IDLE");
@@ -303,7 +319,11 @@ fn the_working_directory_is_entered(sb: &Sandbox) {
 }
 
 fn a_missing_working_directory_is_made(sb: &Sandbox) {
-    let bundle = sb.bundle().set("/process/cwd", "/made/for/you").set("/process/user", json!({"uid": 1000, "gid": 1000})).build();
+    let bundle = sb
+        .bundle()
+        .set("/process/cwd", "/made/for/you")
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .build();
     assert_eq!(sb.probe(&bundle)["cwd"], "/made/for/you");
     let made = fs::metadata(bundle.in_rootfs("/made/for/you")).unwrap();
     assert_eq!((std::os::unix::fs::MetadataExt::uid(&made), made.permissions().mode() & 0o777), (0, 0o755));
@@ -356,7 +376,8 @@ fn home_comes_from_the_container_s_accounts(sb: &Sandbox) {
 
 fn the_last_of_two_variables_wins(sb: &Sandbox) {
     sb.only_corten("passes a variable once");
-    let output = sb.run(&sb.bundle().set("/process/env", json!(["PATH=/bin", "A=1", "HOME=/", "A=2"])).tool(["env"]).build());
+    let output =
+        sb.run(&sb.bundle().set("/process/env", json!(["PATH=/bin", "A=1", "HOME=/", "A=2"])).tool(["env"]).build());
     let lines = output.ok().lines();
     assert_eq!(lines.iter().filter(|l| l.starts_with("A=")).collect::<Vec<_>>(), [&"A=2"]);
 }
@@ -367,7 +388,8 @@ fn an_argument_may_be_anything(sb: &Sandbox) {
 }
 
 fn a_program_is_looked_up_in_the_container_s_path(sb: &Sandbox) {
-    let bundle = sb.bundle().args(["probe", "probe", "--", "exit", "3"]).set("/process/env", json!(["PATH=/sbin:/bin"])).build();
+    let bundle =
+        sb.bundle().args(["probe", "probe", "--", "exit", "3"]).set("/process/env", json!(["PATH=/sbin:/bin"])).build();
     assert_eq!(sb.run(&bundle).code, 3);
 }
 
@@ -393,7 +415,8 @@ fn a_program_that_can_t_be_run_is_an_error_of_create(sb: &Sandbox) {
 }
 
 fn a_script_is_run_by_its_interpreter(sb: &Sandbox) {
-    let bundle = sb.bundle().busybox().file("/bin/script", "#!/bin/sh\necho script $1\n").args(["/bin/script", "one"]).build();
+    let bundle =
+        sb.bundle().busybox().file("/bin/script", "#!/bin/sh\necho script $1\n").args(["/bin/script", "one"]).build();
     fs::set_permissions(bundle.in_rootfs("/bin/script"), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(sb.run(&bundle).ok().stdout, "script one\n");
 }

@@ -39,7 +39,8 @@ pub struct BundleBuilder<'a> {
 }
 
 /// Applets that a busybox root gets as links.
-const APPLETS: &[&str] = &["cat", "echo", "env", "grep", "id", "ls", "sh", "sleep", "stat", "stty", "true", "tty", "uname"];
+const APPLETS: &[&str] =
+    &["cat", "echo", "env", "grep", "id", "ls", "sh", "sleep", "stat", "stty", "true", "tty", "uname"];
 
 impl<'a> BundleBuilder<'a> {
     pub(super) fn new(sandbox: &'a Sandbox) -> BundleBuilder<'a> {

@@ -279,7 +279,8 @@ impl Output {
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{}: {e}: {:?} {:?}", self.line, self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("{}: {e}: {:?} {:?}", self.line, self.stdout, self.stderr))
     }
 
     /// The last line of standard output as JSON, for a report that follows other tools.

@@ -134,6 +134,7 @@ fn directories(of: &Path) -> Vec<PathBuf> {
 }
 
 fn guard() -> ExitCode {
+    super::sys::keep_inherited_descriptors_away();
     let root = nix::unistd::geteuid().is_root();
     if root {
         own_mounts().expect("give the suite its own mount namespace");
