@@ -1,1 +1,215 @@
+//! The command line: from argv to one plain [`Invocation`], and every text that helps someone to write a better one.
+//!
+//! Engines wrote their calls for a parser with other habits than clap's: long flags may have one dash, a flag's value
+//! may begin with a dash, globals stand before the verb. So [`walk`] reads argv first, with the same definition that
+//! clap reads for values, help, completions and manual pages, and hands clap two lists in which nothing is ambiguous.
+//! Only the verb that was named is built: the whole tree is for people who ask for help. Nothing here has effects.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::Resettable;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use crate::error::Error;
+use crate::explain::{self, Context, Report};
+use crate::log;
+
+mod globals;
+mod refusal;
+mod verbs;
+mod walk;
+
+pub use globals::{CgroupDriver, FaultPoint, Globals, Injected, KernelCall, Rootless};
+pub use verbs::*;
+
+/// One command, understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invocation {
+    pub globals: Globals,
+    pub verb: Verb,
+}
+
+impl Invocation {
+    /// The config.json that the verb reads, absolute as of now; for error messages that point at its lines.
+    pub fn config_path(&self) -> Option<PathBuf> {
+        let (bundle, config) = match &self.verb {
+            Verb::Create(args) => (&args.launch.bundle, args.launch.config.as_ref()),
+            Verb::Run(args) => (&args.launch.bundle, args.launch.config.as_ref()),
+            Verb::Plan(args) | Verb::Check(args) => (&args.bundle, args.config.as_ref()),
+            _ => return None,
+        };
+        std::path::absolute(bundle).ok().map(|bundle| match config {
+            Some(config) => bundle.join(config),
+            None => bundle.join("config.json"),
+        })
+    }
+}
+
+/// What argv asked for.
+#[derive(Clone, Debug)]
+pub enum Parsed {
+    /// Help was asked for: print it on stdout and leave with 0.
+    Help(String),
+    Version,
+    Run(Box<Invocation>),
+}
+
+/// A command line that makes no sense, with what is needed to say so where the caller looks for it.
+#[derive(Debug)]
+pub struct Refused {
+    pub error: Error,
+    /// The help that belongs to the mistake; empty where the one line says it all.
+    pub help: String,
+    /// The usage line, as a next step for the user; may be empty.
+    pub usage: String,
+    /// Where the flags before and after the mistake wanted the log.
+    pub log: log::Settings,
+}
+
+impl Refused {
+    /// The error in words.
+    pub fn report(&self) -> Report {
+        let mut report = explain::render(&self.error, &Context::of("", None));
+        if !self.usage.is_empty() {
+            report.hint.clone_from(&self.usage);
+        }
+        report
+    }
+
+    /// The text for stderr. Engines and scripts know the first words.
+    pub fn text(&self) -> String {
+        let report = self.report();
+        match self.help.as_str() {
+            "" => report.text(),
+            help => format!("Incorrect Usage: {}\n\n{help}", report.message),
+        }
+    }
+}
+
+/// Reads a command line, without the program's name.
+///
+/// # Errors
+/// [`Refused`] for a flag, command or argument count that isn't there; its error decides the exit code.
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed, Box<Refused>> {
+    let mut globals = globals::definition();
+    let walked = walk::walk(argv, &globals, verbs::find);
+    let refuse = |error, help: String, usage: String| {
+        Box::new(Refused { error, help, usage, log: log::Settings::salvage(&walked.globals) })
+    };
+    let entry = walked.entry;
+    if let Some(mistake) = &walked.mistake {
+        let help = match mistake.wants_help {
+            true => help_of(entry),
+            false => String::new(),
+        };
+        return Err(refuse(mistake.error(), help, String::new()));
+    }
+    if walked.version {
+        return Ok(Parsed::Version);
+    }
+    let Some(name) = &walked.verb else { return Ok(Parsed::Help(help_of(None))) };
+    let name = name.to_string_lossy();
+    let Some(entry) = entry else {
+        let topic = walked.positionals.first().map(|topic| topic.to_string_lossy());
+        return match (&*name, topic) {
+            ("version", _) => Ok(Parsed::Version),
+            ("help", None) => Ok(Parsed::Help(help_of(None))),
+            ("help" | "h", Some(topic)) => match verbs::find(&topic) {
+                Some(entry) => Ok(Parsed::Help(help_of(Some(entry)))),
+                None => Err(refuse(Error::UnknownCommand(topic.into_owned()), String::new(), String::new())),
+            },
+            _ => Err(refuse(Error::UnknownCommand(name.into_owned()), String::new(), String::new())),
+        };
+    };
+    if walked.help {
+        return Ok(Parsed::Help(help_of(Some(entry))));
+    }
+    let mut command = entry.command();
+    let usage = |command: &mut Command| command.render_usage().to_string().replace("Usage:", "usage:");
+    if let Some(error) = refusal::wrong_count(entry.name, &command, walked.positionals.len()) {
+        let usage = usage(&mut command);
+        return Err(refuse(error, String::new(), usage));
+    }
+    let matches =
+        read(&mut globals, &walked.globals, &[]).map_err(|error| refuse(error, String::new(), String::new()))?;
+    let globals = Globals::from_matches(&matches).map_err(|error| refuse(error, String::new(), String::new()))?;
+    let verb = read(&mut command, &walked.flags, &walked.positionals)
+        .and_then(|matches| (entry.read)(&matches).map_err(|error| refusal::render(&error)))
+        .map_err(|error| {
+            let usage = usage(&mut command);
+            refuse(error, String::new(), usage)
+        })?;
+    Ok(Parsed::Run(Box::new(Invocation { globals, verb })))
+}
+
+/// Lets clap read values out of an argv in which every value is attached to its flag.
+fn read(command: &mut Command, flags: &[OsString], positionals: &[OsString]) -> Result<ArgMatches, Error> {
+    let dashes = OsString::from("--");
+    let argv = flags.iter().chain([&dashes]).chain(positionals);
+    command.try_get_matches_from_mut(argv).map_err(|error| refusal::render(&error))
+}
+
+/// The help of a verb, or of corten as a whole.
+fn help_of(entry: Option<&Entry>) -> String {
+    match entry {
+        Some(entry) => entry.command().render_help().to_string(),
+        None => whole().render_help().to_string(),
+    }
+}
+
+/// The whole tree, for the overview, completions and manual pages.
+pub fn whole() -> Command {
+    let help =
+        Command::new("help").about("Print this overview, or the help of one command").arg(clap::Arg::new("COMMAND"));
+    let version = Command::new("version").about("Print the version, the commit and what corten was built with");
+    globals::definition()
+        .subcommands(VERBS.iter().map(|entry| entry.command().bin_name(Resettable::Reset)))
+        .subcommands([help, version])
+        .disable_help_subcommand(true)
+        .after_help(OVERVIEW_EXAMPLES)
+}
+
+const OVERVIEW_EXAMPLES: &str = "\
+Examples:
+  corten demo                                    a container, explained step by step
+  corten spec --with-rootfs -b /tmp/web          make a bundle that runs
+  corten check -b /tmp/web                       everything that is wrong with its config.json
+  corten run -b /tmp/web web                     run it
+  corten --log /tmp/log --log-format json list   as an engine calls it";
+
+/// A verb of the command line: its definition and how its values are read.
+pub struct Entry {
+    pub name: &'static str,
+    about: &'static str,
+    examples: &'static str,
+    /// Works, but isn't for the overview.
+    hidden: bool,
+    augment: fn(Command) -> Command,
+    read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
+}
+
+impl Entry {
+    /// The verb alone, as a command of its own.
+    pub fn command(&self) -> Command {
+        let command = Command::new(self.name)
+            .no_binary_name(true)
+            .args_override_self(true)
+            .hide(self.hidden)
+            .after_help(self.examples);
+        // Last, because a struct's own doc comment would stand there otherwise.
+        (self.augment)(command).about(self.about).bin_name(format!("corten {}", self.name))
+    }
+}
+
+fn augment<T: Args>(command: Command) -> Command {
+    T::augment_args(command)
+}
+
+fn read_as<T: FromArgMatches>(matches: &ArgMatches, verb: fn(T) -> Verb) -> Result<Verb, clap::Error> {
+    T::from_arg_matches(matches).map(verb)
+}
+
+#[cfg(test)]
+#[path = "cli/tests.rs"]
+mod tests;

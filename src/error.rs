@@ -43,6 +43,35 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Something that the user should know and that stops nothing: a property that corten doesn't know or doesn't apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// [`Field::RUNTIME`] when no property is to blame.
+    pub field: Field,
+    /// Without the field's name.
+    pub text: String,
+}
+
+impl Warning {
+    pub fn new(field: Field, text: impl Into<String>) -> Warning {
+        Warning { field, text: text.into() }
+    }
+
+    /// About nothing in particular.
+    pub fn plain(text: impl Into<String>) -> Warning {
+        Warning::new(Field::RUNTIME, text)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field == Field::RUNTIME {
+            true => f.write_str(&self.text),
+            false => write!(f, "{}: {}", self.field, self.text),
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line makes no sense. The text says what and names the flag.

@@ -91,6 +91,8 @@ pub enum Stage {
     StageOne,
     /// Inside the namespaces: root file system and process properties.
     StageTwo,
+    /// In the host process, while the child waits with its root file system mounted and not yet entered: hooks.
+    Mounted,
     /// After `start` has opened the exec fifo, up to execve.
     Start,
     /// What takes a half-made container down again.
@@ -98,8 +100,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 6] =
-        [Stage::Host, Stage::Adopt, Stage::StageOne, Stage::StageTwo, Stage::Start, Stage::Undo];
+    pub const ALL: [Stage; 7] =
+        [Stage::Host, Stage::Adopt, Stage::StageOne, Stage::StageTwo, Stage::Mounted, Stage::Start, Stage::Undo];
 
     /// The name in plans, traces and fault specifications.
     pub fn name(self) -> &'static str {
@@ -108,6 +110,7 @@ impl Stage {
             Stage::Adopt => "adopt",
             Stage::StageOne => "stage_one",
             Stage::StageTwo => "stage_two",
+            Stage::Mounted => "mounted",
             Stage::Start => "start",
             Stage::Undo => "undo",
         }

@@ -46,6 +46,11 @@ impl Field {
         Field(Cow::Owned(format!("{}/{index}", self.0)))
     }
 
+    /// A field that was written down as [`Field::pointer`].
+    pub fn recorded(pointer: String) -> Field {
+        Field(Cow::Owned(pointer))
+    }
+
     /// The JSON pointer; empty for [`Field::RUNTIME`], the flag itself for a flag.
     pub fn pointer(&self) -> &str {
         &self.0

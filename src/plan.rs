@@ -4,7 +4,16 @@
 //! [`Step`]s. Running a container is interpreting those lists (`process/`). The order of the steps is the security
 //! property of a runtime, so it stands here where a test can read it, and nowhere else.
 
+use oci_spec::runtime::Spec;
+
+use crate::error::{Violation, Warning};
+use crate::fault::Stage;
 use crate::field::Field;
+use crate::host::Host;
+use crate::namespaces::plan::{Launch, NamespacePlan};
+use crate::process::plan::{Context, Exec, ProcessPlan};
+use crate::request::Request;
+use crate::rootfs::plan::RootfsPlan;
 use crate::slots::SlotCounter;
 use crate::{cgroups, namespaces, process, rootfs};
 
@@ -32,6 +41,36 @@ pub enum Op {
     Sync(Point),
 }
 
+/// The step as a sentence.
+pub fn render(op: &Op) -> String {
+    match op {
+        Op::Namespace(op) => namespaces::render(op),
+        Op::Cgroup(op) => cgroups::render(op),
+        Op::Rootfs(op) => rootfs::render(op),
+        Op::Process(op) => process::render(op),
+        Op::Sync(Point::Adopted) => "wait until the host has adopted the child".to_owned(),
+        Op::Sync(Point::Mounted) => "let the host run its hooks".to_owned(),
+        Op::Sync(Point::Ready) => "tell the host that the container is created".to_owned(),
+        Op::Sync(Point::ExecFifo) => "wait for start".to_owned(),
+    }
+}
+
+/// The step's kind for programs: its domain and the name of its operation, `rootfs.PivotRoot`.
+pub fn name(op: &Op) -> String {
+    // The variant's name is where the debug form has its first sign that is no letter.
+    let of = |domain: &str, debug: String| {
+        let end = debug.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(debug.len());
+        format!("{domain}.{}", &debug[..end])
+    };
+    match op {
+        Op::Namespace(op) => of("namespaces", format!("{op:?}")),
+        Op::Cgroup(op) => of("cgroups", format!("{op:?}")),
+        Op::Rootfs(op) => of("rootfs", format!("{op:?}")),
+        Op::Process(op) => of("process", format!("{op:?}")),
+        Op::Sync(point) => of("sync", format!("{point:?}")),
+    }
+}
+
 /// Where host and child wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -44,6 +83,10 @@ pub enum Point {
     Ready,
     /// The init waits for a byte in the exec fifo.
     ExecFifo,
+}
+
+impl Point {
+    pub const ALL: [Point; 4] = [Point::Adopted, Point::Mounted, Point::Ready, Point::ExecFifo];
 }
 
 impl From<namespaces::Op> for Op {
@@ -69,5 +112,110 @@ impl From<process::Op> for Op {
 impl From<Point> for Op {
     fn from(point: Point) -> Op {
         Op::Sync(point)
+    }
+}
+
+/// All that starting a container takes. After planning nothing reads JSON.
+#[derive(Debug)]
+pub struct Plan {
+    pub launch: Launch,
+    /// Before clone, in the host process.
+    pub host: Vec<Step>,
+    /// In the host process, on the fresh child.
+    pub adopt: Vec<Step>,
+    /// The child: namespaces and identity.
+    pub stage_one: Vec<Step>,
+    /// The child: root file system and process, down to the exec fifo.
+    pub stage_two: Vec<Step>,
+    /// In the host process, while the child waits with its root mounted.
+    pub mounted: Vec<Step>,
+    /// The child: after `start`, up to execve.
+    pub start: Vec<Step>,
+    /// In the host process, when something went wrong.
+    pub undo: Vec<Step>,
+    pub exec: Exec,
+    /// How many slots the steps use.
+    pub slots: usize,
+    pub warnings: Vec<Warning>,
+}
+
+impl Plan {
+    /// The list of a stage.
+    pub fn steps(&self, stage: Stage) -> &[Step] {
+        match stage {
+            Stage::Host => &self.host,
+            Stage::Adopt => &self.adopt,
+            Stage::StageOne => &self.stage_one,
+            Stage::StageTwo => &self.stage_two,
+            Stage::Mounted => &self.mounted,
+            Stage::Start => &self.start,
+            Stage::Undo => &self.undo,
+        }
+    }
+
+    /// The number of a child's step among all that the child takes, for its time stamp.
+    pub fn ordinal(&self, stage: Stage, step: usize) -> usize {
+        match stage {
+            Stage::StageTwo => self.stage_one.len() + step,
+            Stage::Start => self.stage_one.len() + self.stage_two.len() + step,
+            _ => step,
+        }
+    }
+
+    /// How many steps the child takes.
+    pub fn child_steps(&self) -> usize {
+        self.ordinal(Stage::Start, self.start.len())
+    }
+}
+
+/// Turns a validated spec into a plan. This function is the order of everything.
+///
+/// Errors are combinations that only planning sees: mount options that don't fit their mount, for example.
+pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Violation>> {
+    let mut slots = SlotCounter::default();
+    let NamespacePlan { launch, wants, host: open, adopt, identity, rest } =
+        namespaces::plan::plan_namespaces(spec, host, &mut slots);
+    let RootfsPlan { host: sources, mount, enter, finish } =
+        rootfs::plan::plan_rootfs(spec, host, request, &mut slots)?;
+    let context = Context { host, request, wants: &wants };
+    let ProcessPlan { host: connect, adopt: raise, first, session, mounted, inside, last, start, exec, mut warnings } =
+        process::plan::plan_process(spec, &context);
+
+    let mut stage_two = [session, mount].concat();
+    if !mounted.is_empty() {
+        stage_two.push(Step::new(Point::Mounted, Field::at("/hooks")));
+    }
+    stage_two.extend([enter, inside, finish, last].concat());
+
+    warn_unapplied(spec, &mut warnings);
+    Ok(Plan {
+        launch,
+        host: [connect, open, sources].concat(),
+        adopt: [adopt, raise].concat(),
+        stage_one: [first, identity, rest].concat(),
+        stage_two,
+        mounted,
+        start,
+        undo: plan_undo(spec),
+        exec,
+        slots: slots.len(),
+        warnings,
+    })
+}
+
+/// What takes a half-made container down, last effect first; poststop hooks come after everything (runtime-spec,
+/// "Lifecycle").
+fn plan_undo(spec: &Spec) -> Vec<Step> {
+    let take_down = [process::Op::KillInit, process::Op::RemoveRecord].map(|op| Step::new(op, Field::RUNTIME));
+    take_down.into_iter().chain(process::plan::plan_poststop(spec)).collect()
+}
+
+/// One line that names every field whose domain corten doesn't apply yet.
+fn warn_unapplied(spec: &Spec, warnings: &mut Vec<Warning>) {
+    let mut fields = cgroups::plan::unapplied(spec);
+    fields.extend(process::plan::unapplied(spec));
+    if !fields.is_empty() {
+        let names: Vec<_> = fields.iter().map(Field::to_string).collect();
+        warnings.push(Warning::plain(format!("not applied by this version of corten: {}", names.join(", "))));
     }
 }

@@ -33,6 +33,8 @@ impl Slot {
     pub const CWD: Slot = Slot(7);
     /// The container's own procfs, checked.
     pub const PROC: Slot = Slot(8);
+    /// The container's end of its terminal, until it is bound on /dev/console.
+    pub const TERMINAL: Slot = Slot(9);
     /// The first number that a planner may hand out.
     pub const FIRST_FREE: u16 = 16;
 }

@@ -1,2 +1,207 @@
+//! The eight kinds of namespaces, how a container gets each, and the identity maps of a user namespace.
+
+pub mod apply;
+pub mod idmap;
+pub mod plan;
+
+use std::ffi::CString;
+
+use oci_spec::runtime::LinuxNamespaceType;
+
+use crate::slots::Slot;
+
+/// A kind of namespace (namespaces(7)), in the order of the kernel's own documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Cgroup,
+    Ipc,
+    Mount,
+    Network,
+    Pid,
+    Time,
+    User,
+    Uts,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 8] =
+        [Kind::Cgroup, Kind::Ipc, Kind::Mount, Kind::Network, Kind::Pid, Kind::Time, Kind::User, Kind::Uts];
+
+    /// The name in config.json.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Cgroup => "cgroup",
+            Kind::Ipc => "ipc",
+            Kind::Mount => "mount",
+            Kind::Network => "network",
+            Kind::Pid => "pid",
+            Kind::Time => "time",
+            Kind::User => "user",
+            Kind::Uts => "uts",
+        }
+    }
+
+    /// Its CLONE_NEW* flag.
+    pub fn flag(self) -> u64 {
+        let flag = match self {
+            Kind::Cgroup => libc::CLONE_NEWCGROUP,
+            Kind::Ipc => libc::CLONE_NEWIPC,
+            Kind::Mount => libc::CLONE_NEWNS,
+            Kind::Network => libc::CLONE_NEWNET,
+            Kind::Pid => libc::CLONE_NEWPID,
+            Kind::Time => libc::CLONE_NEWTIME,
+            Kind::User => libc::CLONE_NEWUSER,
+            Kind::Uts => libc::CLONE_NEWUTS,
+        };
+        flag as u64
+    }
+
+    /// The kind behind a CLONE_NEW* flag.
+    pub fn from_flag(flag: u64) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.flag() == flag)
+    }
+
+    /// The file in /proc/PID/ns.
+    pub fn proc_name(self) -> &'static str {
+        match self {
+            Kind::Mount => "mnt",
+            Kind::Network => "net",
+            other => other.name(),
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl From<LinuxNamespaceType> for Kind {
+    fn from(typ: LinuxNamespaceType) -> Kind {
+        match typ {
+            LinuxNamespaceType::Cgroup => Kind::Cgroup,
+            LinuxNamespaceType::Ipc => Kind::Ipc,
+            LinuxNamespaceType::Mount => Kind::Mount,
+            LinuxNamespaceType::Network => Kind::Network,
+            LinuxNamespaceType::Pid => Kind::Pid,
+            LinuxNamespaceType::Time => Kind::Time,
+            LinuxNamespaceType::User => Kind::User,
+            LinuxNamespaceType::Uts => Kind::Uts,
+        }
+    }
+}
+
+/// A set of kinds, as the bits that clone and unshare take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds(pub u64);
+
+impl Kinds {
+    pub fn contains(self, kind: Kind) -> bool {
+        self.0 & kind.flag() != 0
+    }
+
+    pub fn insert(&mut self, kind: Kind) {
+        self.0 |= kind.flag();
+    }
+
+    pub fn remove(&mut self, kind: Kind) {
+        self.0 &= !kind.flag();
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |&kind| self.contains(kind))
+    }
+
+    /// `pid, mount, uts` for a sentence.
+    pub fn list(self) -> String {
+        let names: Vec<_> = self.iter().map(Kind::name).collect();
+        names.join(", ")
+    }
+}
+
+impl FromIterator<Kind> for Kinds {
+    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Kinds {
+        let mut set = Kinds::default();
+        kinds.into_iter().for_each(|kind| set.insert(kind));
+        set
+    }
+}
+
+/// Which of the two identity maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdKind {
+    User,
+    Group,
+}
+
+impl IdKind {
+    fn name(self) -> &'static str {
+        match self {
+            IdKind::User => "user",
+            IdKind::Group => "group",
+        }
+    }
+}
+
+/// An effect on namespaces. Where it runs is the list it stands in.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Op {}
+pub enum Op {
+    /// Host: open the namespace file and check that it is of this kind.
+    Open { kind: Kind, path: CString, slot: Slot },
+    /// Host, on the child: write `deny` to its setgroups file, which an unprivileged gid map needs (CVE-2014-8989).
+    DenySetgroups,
+    /// Host, on the child: write an identity map, by newuidmap/newgidmap when the caller may not write it itself.
+    Map { ids: IdKind, map: idmap::Map, by_helper: bool },
+    /// Join the opened namespace.
+    Join { kind: Kind, slot: Slot },
+    /// Make new namespaces for the caller (for pid and time: for its children).
+    Unshare { kinds: Kinds },
+    /// Become this id of the user namespace, with all capabilities in it.
+    Become { uid: u32, gid: u32 },
+    /// Shift the clocks of the new time namespace; text as in time_namespaces(7).
+    TimeOffsets { text: CString },
+    /// Enter the time namespace that `Unshare` made for the children.
+    EnterTime,
+    /// Bring the loopback interface of the new network namespace up.
+    LoopbackUp,
+    /// Go on in a child of the same parent: only a child is a member of a pid namespace that was joined or unshared.
+    Fork,
+}
+
+/// The step as a sentence.
+pub fn render(op: &Op) -> String {
+    match op {
+        Op::Open { kind, path, .. } => format!("open {} namespace {}", kind.name(), path.to_string_lossy()),
+        Op::DenySetgroups => "deny setgroups in the user namespace".to_owned(),
+        Op::Map { ids, map, by_helper } => {
+            let by = if *by_helper { " with new{u,g}idmap" } else { "" };
+            format!("map {} ids {}{by}", ids.name(), map.words())
+        }
+        Op::Join { kind, .. } => format!("join the {} namespace", kind.name()),
+        Op::Unshare { kinds } => format!("make new namespaces: {}", kinds.list()),
+        Op::Become { uid, gid } => format!("become uid {uid} gid {gid} of the user namespace"),
+        Op::TimeOffsets { text } => format!("shift clocks: {}", text.to_string_lossy().trim().replace('\n', ", ")),
+        Op::EnterTime => "enter the time namespace".to_owned(),
+        Op::LoopbackUp => "bring the loopback interface up".to_owned(),
+        Op::Fork => "fork into the pid namespace".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_found_by_its_flag_and_has_a_flag_of_its_own() {
+        let mut all = Kinds::default();
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_flag(kind.flag()), Some(kind));
+            assert!(!all.contains(kind));
+            all.insert(kind);
+        }
+        assert_eq!(all.iter().count(), 8);
+    }
+}

@@ -1,12 +1,91 @@
-//! capget, capset and the capability bits of prctl (capabilities(7)). One call sets all three sets; the `caps` crate
-//! would take one per capability.
+//! capget, capset and the capability bits of prctl (capabilities(7)). One capset sets all three sets at once; the `caps`
+//! crate would take a call per capability.
 
-/// The caller's effective and bounding sets as bits.
-pub fn probe_sets() -> (u64, u64) {
-    (0, 0)
+use crate::fault::{Call, Effect};
+use crate::sys::{check, check_int};
+
+/// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h: 64-bit sets.
+const VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
 }
 
-/// The highest capability the kernel knows.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// The caller's effective and bounding sets, one bit a capability. Both are empty when the kernel won't say.
+pub fn probe_sets() -> (u64, u64) {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: header and data are of the layout that version 3 demands and live through the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &mut header, data.as_mut_ptr()) };
+    let effective = match result {
+        0 => u64::from(data[0].effective) | u64::from(data[1].effective) << 32,
+        _ => 0,
+    };
+    let mut bounding = 0;
+    for number in 0..64u8 {
+        // SAFETY: PR_CAPBSET_READ takes a number and no pointer.
+        match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(number), 0, 0, 0) } {
+            0 => {}
+            1 => bounding |= 1 << number,
+            _ => break,
+        }
+    }
+    (effective, bounding)
+}
+
+/// The highest capability the kernel knows: the last one whose bounding bit can be read.
 pub fn probe_last() -> u8 {
-    40
+    (0..64u8)
+        // SAFETY: PR_CAPBSET_READ takes a number and no pointer.
+        .take_while(|&number| unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(number), 0, 0, 0) } >= 0)
+        .last()
+        .unwrap_or(0)
+}
+
+/// Sets the effective, permitted and inheritable sets of the calling thread.
+pub fn set(effective: u64, permitted: u64, inheritable: u64) -> Effect {
+    let header = Header { version: VERSION_3, pid: 0 };
+    let data = [
+        Data { effective: effective as u32, permitted: permitted as u32, inheritable: inheritable as u32 },
+        Data {
+            effective: (effective >> 32) as u32,
+            permitted: (permitted >> 32) as u32,
+            inheritable: (inheritable >> 32) as u32,
+        },
+    ];
+    // SAFETY: header and data are of the layout that version 3 demands and live through the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) }, Call::Capset).map(drop)
+}
+
+/// Takes one capability out of the bounding set for good.
+pub fn drop_bounding(number: u8) -> Effect {
+    // SAFETY: PR_CAPBSET_DROP takes a number and no pointer.
+    check_int(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) }, Call::Prctl)
+        .map(drop)
+}
+
+/// Raises one ambient capability; it must be permitted and inheritable (capabilities(7)).
+pub fn raise_ambient(number: u8) -> Effect {
+    let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
+    // SAFETY: PR_CAP_AMBIENT takes numbers and no pointer.
+    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, libc::c_ulong::from(number), 0, 0) };
+    check_int(result, Call::Ambient).map(drop)
+}
+
+/// Empties the ambient set; a kernel before 4.3 has none and that is no error.
+pub fn clear_ambient() -> Effect {
+    let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong;
+    // SAFETY: PR_CAP_AMBIENT takes numbers and no pointer.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0, 0, 0) };
+    Ok(())
 }

@@ -1,0 +1,98 @@
+#!/bin/sh
+# setup.sh build|test|bench...   installs what is missing of the packages that building, testing or measuring needs.
+#
+# Each need is checked by looking for the thing itself (a program, a library, a toolchain of the right version), so the
+# script is quick when nothing is missing, and a machine that got its tools in another way is left alone. Packages are
+# installed with apt-get and only by root; anyone else is told which packages to install.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+machine=$(uname -m)
+missing=
+
+need() { # PACKAGE COMMAND...: the package is missing when the command fails
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+has_static_libc() { [ -e "$(gcc -print-file-name=libc.a)" ] && [ -e /usr/include/stdio.h ]; }
+has_static_libseccomp() { [ -e "${LIBSECCOMP_LIB_PATH:-/usr/lib/$machine-linux-gnu}/libseccomp.a" ]; }
+has_static_busybox() { busybox true && ! ldd "$(command -v busybox)"; }
+
+# The name of Debian's toolchain: Debian 13 has a new enough `rustc`; Debian 12's own is too old, but its security
+# archive carries the toolchain that browsers are built with, as `rustc-web`. Programs have the usual names in both.
+toolchain=
+find_toolchain() {
+    want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/../Cargo.toml")
+    for suffix in '' -web; do
+        offered=$(apt-cache policy "rustc$suffix" 2>/dev/null | sed -n 's/^ *Candidate: //p')
+        case $offered in '' | '(none)') continue ;; esac
+        if dpkg --compare-versions "$offered" ge "$want"; then
+            case $suffix in
+            '') toolchain='rustc cargo' lint='rustfmt rust-clippy' ;;
+            *) toolchain='rustc-web cargo-web' lint='rustfmt-web rust-web-clippy' ;;
+            esac
+            return 0
+        fi
+    done
+    return 1
+}
+
+rust_missing=
+lint_missing=
+for purpose in "$@"; do
+    case $purpose in
+    build)
+        need gcc gcc --version
+        need libc6-dev has_static_libc
+        need libseccomp-dev has_static_libseccomp
+        need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
+        "$here/cargo.sh" --version >/dev/null 2>&1 || rust_missing=yes
+        ;;
+    test)
+        need busybox-static has_static_busybox
+        need uidmap command -v newuidmap
+        # A toolchain that isn't Debian's brings its own rustfmt and clippy, or goes without: see test.sh.
+        if [ -n "$rust_missing" ] || [ -e /usr/bin/cargo ]; then
+            "$here/cargo.sh" fmt --version >/dev/null 2>&1 && "$here/cargo.sh" clippy --version >/dev/null 2>&1 || lint_missing=yes
+        fi
+        ;;
+    bench)
+        need busybox-static has_static_busybox
+        need jq jq --version
+        need runc runc --version
+        need crun crun --version
+        ;;
+    *)
+        echo "setup.sh: unknown purpose: $purpose (build, test and bench are known)" >&2
+        exit 2
+        ;;
+    esac
+done
+[ -n "$missing$rust_missing$lint_missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup.sh: this machine has no apt-get; install by its own means:$missing${rust_missing:+ and a Rust toolchain}" >&2
+    exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+    [ -z "$rust_missing$lint_missing" ] || find_toolchain || true
+    echo "setup.sh: packages are missing and only root can install them. Run as root:" >&2
+    echo "    apt-get install$missing ${rust_missing:+${toolchain:-rustc cargo}} ${lint_missing:+${lint:-rustfmt rust-clippy}}" >&2
+    exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+echo "setup.sh: installing:$missing${rust_missing:+ a Rust toolchain}${lint_missing:+ rustfmt clippy}"
+apt-get update -qq </dev/null || echo "setup.sh: apt-get update failed; trying with the package lists that are there" >&2
+if [ -n "$rust_missing$lint_missing" ]; then
+    if find_toolchain; then
+        missing="$missing ${rust_missing:+$toolchain}"
+        [ -z "$lint_missing" ] || missing="$missing $lint"
+    elif [ -n "$rust_missing" ]; then
+        echo "setup.sh: the package sources offer no Rust toolchain that is new enough; install one with rustup (https://rustup.rs) and run this again" >&2
+        exit 1
+    fi
+fi
+# shellcheck disable=SC2086 # the list is meant to be split
+apt-get install -y -qq --no-install-recommends $missing </dev/null

@@ -1,0 +1,311 @@
+//! The verbs: for each its flags as a struct of plain values, one line of what it does, and examples that run.
+//!
+//! Texts of the fields are the texts of the help. Flags that engines pass and corten has no use for are accepted and
+//! hidden, so that a caller needs no list of exceptions.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Entry, augment, read_as};
+
+macro_rules! verbs {
+    ($($(#[$hidden:ident])? $variant:ident($args:ty) = $name:literal, $about:literal, $examples:expr;)+) => {
+        /// What to do.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Verb { $($variant($args)),+ }
+
+        impl Verb {
+            /// The verb's name as it is typed.
+            pub fn name(&self) -> &'static str {
+                match self { $(Verb::$variant(_) => $name),+ }
+            }
+        }
+
+        /// Every verb, in the order of the overview.
+        pub static VERBS: &[Entry] = &[$(Entry {
+            name: $name,
+            about: $about,
+            examples: $examples,
+            hidden: stringify!($($hidden)?).len() > 0,
+            augment: augment::<$args>,
+            read: |matches| read_as(matches, Verb::$variant),
+        }),+];
+    };
+}
+
+verbs! {
+    Create(CreateArgs) = "create", "Make a container from a bundle; its program waits for `start`", "\
+Examples:
+  corten spec --with-rootfs -b /tmp/web    # a bundle that runs
+  corten create -b /tmp/web web
+  corten start web";
+    Start(StartArgs) = "start", "Let the program of a created container run", "\
+Examples:
+  corten create -b /tmp/web web && corten start web";
+    Run(RunArgs) = "run", "Create a container, start it, wait for it and delete it", "\
+Examples:
+  corten spec --with-rootfs -b /tmp/web    # a bundle that runs
+  corten run -b /tmp/web web
+  corten run --detach --pid-file /tmp/web.pid -b /tmp/web web";
+    State(StateArgs) = "state", "Print a container's state as JSON", "\
+Examples:
+  corten state web";
+    Kill(KillArgs) = "kill", "Send a signal to a container's first process", "\
+Examples:
+  corten kill web            # TERM
+  corten kill web KILL
+  corten kill web 9
+  corten kill --all web KILL
+  corten kill --regex 'web-[0-9]+' HUP";
+    Delete(DeleteArgs) = "delete", "Remove a stopped container and everything that was made for it", "\
+Examples:
+  corten delete web
+  corten delete --force web    # kills it first; says nothing when there is no such container
+  corten delete --regex 'web-[0-9]+'";
+    List(ListArgs) = "list", "List the containers under the state root", "\
+Examples:
+  corten list
+  corten list --format json
+  corten --root /run/containerd/runc/default list --quiet";
+    Spec(SpecArgs) = "spec", "Write a config.json to start from", "\
+Examples:
+  corten spec                               # ./config.json, to be edited
+  corten spec --with-rootfs -b /tmp/web     # a bundle that runs as it is
+  corten spec --rootless --with-rootfs -b /tmp/mine && corten run -b /tmp/mine mine";
+    Features(FeaturesArgs) = "features", "Print what this corten can do, as JSON", "\
+Examples:
+  corten features";
+    Plan(BundleArgs) = "plan", "Show every step that `create` would take, and take none", "\
+Examples:
+  corten spec --with-rootfs -b /tmp/web
+  corten plan -b /tmp/web
+  corten plan -b /tmp/web --json";
+    Check(BundleArgs) = "check", "Find everything that is wrong with a bundle, with line numbers", "\
+Examples:
+  corten spec --with-rootfs -b /tmp/web
+  corten check -b /tmp/web
+  corten check -b /tmp/web --json";
+    Demo(DemoArgs) = "demo", "Make a bundle, run a container in it and explain what happened", "\
+Examples:
+  corten demo
+  corten demo /tmp/demo";
+    Completion(CompletionArgs) = "completion", "Print the completion script of a shell", "\
+Examples:
+  corten completion bash > /etc/bash_completion.d/corten
+  corten completion fish > ~/.config/fish/completions/corten.fish";
+    #[hidden] Man(ManArgs) = "man", "Write the manual pages", "\
+Examples:
+  corten man > corten.8
+  corten man /usr/local/share/man/man8";
+}
+
+impl Verb {
+    /// The container that the verb is about; with `--regex` the expression.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Verb::Create(args) => Some(&args.launch.id),
+            Verb::Run(args) => Some(&args.launch.id),
+            Verb::Start(args) => Some(&args.id),
+            Verb::State(args) => Some(&args.id),
+            Verb::Kill(args) => Some(&args.id),
+            Verb::Delete(args) => Some(&args.id),
+            _ => None,
+        }
+    }
+}
+
+/// The verb of that name.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    VERBS.iter().find(|entry| entry.name == name)
+}
+
+/// What `create` and `run` have in common.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct LaunchArgs {
+    /// A name for the container, unique under the state root
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    /// The bundle: a directory with config.json and the root file system
+    #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub bundle: PathBuf,
+
+    /// Read this file in place of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// A unix socket that receives the master end of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+
+    /// A unix socket that receives a pidfd of the container's first process
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+
+    /// Write the pid of the container's first process to this file
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+
+    /// Enter the root by MS_MOVE and chroot: for a root file system on an initial ramdisk
+    #[arg(long)]
+    pub no_pivot: bool,
+
+    /// Keep the caller's session keyring instead of joining a new one
+    #[arg(long)]
+    pub no_new_keyring: bool,
+
+    /// Pass this many descriptors beyond stdio and LISTEN_FDS to the container
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub preserve_fds: u32,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    pub launch: LaunchArgs,
+
+    /// `create` never waits for the container, so there is nothing to reap
+    #[arg(long, hide = true)]
+    pub no_subreaper: bool,
+
+    /// `create` always leaves the container behind
+    #[arg(short, long, hide = true)]
+    pub detach: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub launch: LaunchArgs,
+
+    /// Leave the container running and return
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// Don't delete the container when it has ended
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Don't become the reaper of the container's orphans
+    #[arg(long)]
+    pub no_subreaper: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct StartArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct StateArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct KillArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    /// The signal: a name with or without SIG, or a number
+    #[arg(value_name = "SIGNAL", default_value = "TERM")]
+    pub signal: String,
+
+    /// Send it to every process of the container
+    #[arg(short, long)]
+    pub all: bool,
+
+    /// ID is a regular expression: every container whose id matches
+    #[arg(short, long)]
+    pub regex: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct DeleteArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    /// Kill it first if it runs, and don't mind if it doesn't exist
+    #[arg(short, long)]
+    pub force: bool,
+
+    /// ID is a regular expression: every container whose id matches
+    #[arg(short, long)]
+    pub regex: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ListArgs {
+    /// How to print: table or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: String,
+
+    /// Print the ids only
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct SpecArgs {
+    /// Where to write config.json
+    #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub bundle: PathBuf,
+
+    /// Write to this file in place of config.json; `-` is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// For a caller without privileges: a user namespace that maps the caller's ids, the host's network
+    #[arg(long)]
+    pub rootless: bool,
+
+    /// Also make a root file system that holds corten itself, and a config that runs it
+    #[arg(long)]
+    pub with_rootfs: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct FeaturesArgs {}
+
+/// `plan` and `check`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct BundleArgs {
+    /// The bundle: a directory with config.json and the root file system
+    #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub bundle: PathBuf,
+
+    /// Read this file in place of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct DemoArgs {
+    /// Where to make the bundle; a temporary directory when not given
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ManArgs {
+    /// Write a page for corten and one a command here; without it the first goes to stdout
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}

@@ -1,0 +1,172 @@
+//! `corten features`: what this binary can do, for engines that ask before they call (features.md of the OCI runtime
+//! specification). Lists come from the tables that the code itself reads, so the answer can't promise more than there
+//! is.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::version;
+use crate::error::{Doing, Result};
+
+/// Oldest configs that are understood.
+const OCI_VERSION_MIN: &str = "1.0.0";
+
+/// Points of a container's life at which hooks run, in their order.
+const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// set_mempolicy(2).
+const POLICY_MODES: [&str; 7] = [
+    "MPOL_DEFAULT",
+    "MPOL_BIND",
+    "MPOL_INTERLEAVE",
+    "MPOL_WEIGHTED_INTERLEAVE",
+    "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_LOCAL",
+];
+const POLICY_FLAGS: [&str; 3] = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
+
+// Until the domains export their own tables; the two below become arguments taken from there.
+const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
+const MOUNT_OPTIONS: [&str; 0] = [];
+
+/// Prints the features.
+pub fn run() -> Result<i32> {
+    super::print(&render_features(&NAMESPACES, &MOUNT_OPTIONS).doing(|| "print the features")?)?;
+    Ok(0)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Features<'a> {
+    oci_version_min: &'static str,
+    oci_version_max: &'static str,
+    hooks: [&'static str; 6],
+    mount_options: Vec<&'a str>,
+    linux: Linux<'a>,
+    annotations: BTreeMap<&'static str, String>,
+    potentially_unsafe_config_annotations: [&'static str; 0],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux<'a> {
+    namespaces: Vec<&'a str>,
+    capabilities: Vec<String>,
+    cgroup: Cgroup,
+    seccomp: Enabled,
+    apparmor: Enabled,
+    selinux: Enabled,
+    intel_rdt: Enabled,
+    memory_policy: MemoryPolicy,
+    mount_extensions: MountExtensions,
+    net_devices: Enabled,
+}
+
+#[derive(Serialize)]
+struct Enabled {
+    enabled: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cgroup {
+    v1: bool,
+    v2: bool,
+    systemd: bool,
+    systemd_user: bool,
+    rdma: bool,
+}
+
+#[derive(Serialize)]
+struct MemoryPolicy {
+    modes: [&'static str; 7],
+    flags: [&'static str; 3],
+}
+
+#[derive(Serialize)]
+struct MountExtensions {
+    idmap: Enabled,
+}
+
+/// The JSON document, indented by four as its readers are used to.
+fn render_features(namespaces: &[&str], mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
+    let off = || Enabled { enabled: false };
+    let annotations = [
+        ("io.github.seccomp.libseccomp.version", version::libseccomp()),
+        ("org.corten.commit", version::COMMIT.to_owned()),
+        ("org.corten.version", version::VERSION.to_owned()),
+    ];
+    let features = Features {
+        oci_version_min: OCI_VERSION_MIN,
+        oci_version_max: version::SPEC,
+        hooks: HOOKS,
+        mount_options: sorted(mount_options),
+        linux: Linux {
+            namespaces: sorted(namespaces),
+            capabilities: capabilities(),
+            cgroup: Cgroup { v1: false, v2: false, systemd: false, systemd_user: false, rdma: false },
+            seccomp: off(),
+            apparmor: off(),
+            selinux: off(),
+            intel_rdt: off(),
+            memory_policy: MemoryPolicy { modes: POLICY_MODES, flags: POLICY_FLAGS },
+            // An idmapped mount is there when its option is.
+            mount_extensions: MountExtensions { idmap: Enabled { enabled: mount_options.contains(&"idmap") } },
+            net_devices: off(),
+        },
+        annotations: BTreeMap::from(annotations),
+        potentially_unsafe_config_annotations: [],
+    };
+    let mut bytes = Vec::with_capacity(4096);
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    features.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn sorted<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    names
+}
+
+/// Every capability that corten can name, by number.
+fn capabilities() -> Vec<String> {
+    let mut all: Vec<caps::Capability> = caps::all().into_iter().collect();
+    all.sort_unstable_by_key(|capability| capability.index());
+    all.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_follows_the_specification_s_schema() {
+        let bytes = render_features(&NAMESPACES, &["rro", "bind"]).unwrap();
+        let features: oci_spec::runtime::Features = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(features.oci_version_max(), "1.3.0");
+        assert_eq!(features.mount_options().as_ref().unwrap(), &["bind", "rro"]);
+        let linux = features.linux().as_ref().unwrap();
+        assert_eq!(linux.namespaces().as_ref().unwrap().len(), 8);
+        let capabilities = linux.capabilities().as_ref().unwrap();
+        assert_eq!(capabilities[0], "CAP_CHOWN");
+        assert_eq!(capabilities.len(), 41);
+        assert_eq!(linux.memory_policy().as_ref().unwrap().modes().as_ref().unwrap().len(), 7);
+        assert!(features.annotations().as_ref().unwrap().contains_key("org.corten.version"));
+        assert!(String::from_utf8(bytes).unwrap().starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n"));
+    }
+
+    #[test]
+    fn what_is_not_built_is_not_announced() {
+        let bytes = render_features(&NAMESPACES, &[]).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        for part in ["seccomp", "apparmor", "selinux", "intelRdt", "netDevices"] {
+            assert_eq!(value["linux"][part]["enabled"], false, "{part}");
+        }
+        assert_eq!(value["linux"]["mountExtensions"]["idmap"]["enabled"], false);
+        assert_eq!(value["linux"]["cgroup"]["v1"], false);
+    }
+}

@@ -1,0 +1,115 @@
+//! What `create` and `run` have in common: from the command line to a container.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use crate::cli::{FaultPoint, Globals, Injected, LaunchArgs};
+use crate::config::{self, Config};
+use crate::container::create::{self, Creation};
+use crate::container::{ContainerId, Record, Store};
+use crate::error::{Doing, Error, Result};
+use crate::host::Host;
+use crate::log::Log;
+use crate::plan::{self, Plan};
+use crate::process::init::Injection;
+use crate::process::launch::Launched;
+use crate::request::{Mode, Request};
+
+/// The request behind a command line.
+pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Request> {
+    let absolute = |path: PathBuf| std::path::absolute(&path).doing(|| format!("find {}", path.display()));
+    let listen_fds = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    Ok(Request {
+        id: args.id,
+        bundle: bundle(&args.bundle)?,
+        mode,
+        pid_file: args.pid_file.map(absolute).transpose()?,
+        console_socket: args.console_socket.map(absolute).transpose()?,
+        pidfd_socket: args.pidfd_socket.map(absolute).transpose()?,
+        no_pivot: args.no_pivot,
+        no_new_keyring: args.no_new_keyring,
+        preserve_fds: args.preserve_fds,
+        listen_fds,
+        listen_fd_names: std::env::var("LISTEN_FDNAMES").ok(),
+        notify_socket: std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty()),
+        no_subreaper,
+    })
+}
+
+/// The request of `plan` and `check`: a `create` that has a console socket if the config wants a terminal.
+pub fn dry_request(bundle: PathBuf, spec: &Spec) -> Request {
+    let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
+    Request {
+        id: "ID".to_owned(),
+        bundle,
+        mode: Mode::Create,
+        pid_file: None,
+        console_socket: terminal.then(|| PathBuf::from("CONSOLE-SOCKET")),
+        pidfd_socket: None,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserve_fds: 0,
+        listen_fds: 0,
+        listen_fd_names: None,
+        notify_socket: None,
+        no_subreaper: true,
+    }
+}
+
+/// The bundle as an absolute path without symbolic links.
+pub fn bundle(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().doing(|| format!("chdir {}", path.display()))
+}
+
+/// Reads, validates and plans.
+pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
+    let violations = config::validate::validate(config, request, host);
+    if !violations.is_empty() {
+        return Err(Error::Violations(violations));
+    }
+    plan::plan(&config.spec, host, request).map_err(|mut violations| {
+        for violation in &mut violations {
+            violation.line = config::locate::line_of(&config.bytes, &violation.field);
+        }
+        Error::Violations(violations)
+    })
+}
+
+/// Creates the container; what is worth a warning goes to the log.
+pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut Log) -> Result<(Record, Launched)> {
+    // Refused before anything is read, as engines expect.
+    ContainerId::parse(&request.id)?;
+    let config = config::bundle::load(&request.bundle, args.config.as_deref())?;
+    let host = Host::probe();
+    let plan = plan(&config, request, &host)?;
+    log.debug(|| unknown_properties(&config));
+    config.warnings.iter().chain(&plan.warnings).for_each(|warning| log.warn(warning.clone()));
+    let injections: Vec<_> = globals.fault.iter().map(injection).collect();
+    let creation = Creation { spec: &config.spec, request, plan: &plan, injections: &injections };
+    let mut store = Store::open(&globals.root)?;
+    let mut warnings = Vec::new();
+    let created = create::create(&mut store, &creation, &mut warnings);
+    if let Ok((_, launched)) = &created {
+        warnings.extend(launched.warnings.iter().cloned());
+    }
+    warnings.into_iter().for_each(|warning| log.warn(warning));
+    created
+}
+
+fn unknown_properties(config: &Config) -> String {
+    let unknown = config::schema::unknown_properties(&config.bytes);
+    let names: Vec<_> = unknown.iter().map(ToString::to_string).collect();
+    match names.is_empty() {
+        true => "config.json has no unknown properties".to_owned(),
+        false => format!("config.json has unknown properties, which are ignored: {}", names.join(", ")),
+    }
+}
+
+fn injection(point: &FaultPoint) -> Injection {
+    let errno = match point.how {
+        Injected::Errno(errno) => Some(errno),
+        Injected::Kill => None,
+    };
+    Injection { stage: point.stage, step: point.step, errno }
+}

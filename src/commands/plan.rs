@@ -1,0 +1,81 @@
+//! `corten plan [--bundle DIR] [--json]`: every step that `create` would take, without taking one.
+
+use serde::Serialize;
+
+use super::{launch, print};
+use crate::cli::{BundleArgs, Globals};
+use crate::config::{self, locate};
+use crate::error::{Error, Result};
+use crate::fault::Stage;
+use crate::host::Host;
+use crate::log::Log;
+use crate::plan::{self, Plan};
+
+pub fn run(_globals: &Globals, args: BundleArgs, log: &mut Log) -> Result<i32> {
+    let bundle = launch::bundle(&args.bundle)?;
+    let config = config::bundle::load(&bundle, args.config.as_deref())?;
+    let request = launch::dry_request(bundle, &config.spec);
+    let plan = launch::plan(&config, &request, &Host::probe())?;
+    config.warnings.iter().chain(&plan.warnings).for_each(|warning| log.warn(warning.clone()));
+    let text = if args.json { render_json(&plan)? } else { render_text(&plan, &config.bytes) };
+    print(text.as_bytes())?;
+    Ok(0)
+}
+
+/// What is said of a list, in the order in which the lists run.
+const LISTS: [(Stage, &str); 7] = [
+    (Stage::Host, "on the host, before clone"),
+    (Stage::Adopt, "on the host, for the fresh child"),
+    (Stage::StageOne, "in the child: namespaces and identity"),
+    (Stage::StageTwo, "in the child: root file system and process"),
+    (Stage::Mounted, "on the host, while the child waits with its root mounted"),
+    (Stage::Start, "in the child, after `corten start`"),
+    (Stage::Undo, "on the host, if any of this fails"),
+];
+
+fn render_text(plan: &Plan, config: &[u8]) -> String {
+    let launch = &plan.launch;
+    let cloned = if launch.clone.is_empty() { "none".to_owned() } else { launch.clone.list() };
+    let mut text = format!("clone with new namespaces: {cloned}\n");
+    for (stage, what) in LISTS {
+        let steps = plan.steps(stage);
+        if steps.is_empty() {
+            continue;
+        }
+        text.push_str(&format!("\n{} ({what})\n", stage.name()));
+        for (index, step) in steps.iter().enumerate() {
+            let place = match locate::line_of(config, &step.field) {
+                Some(line) => format!("  # {}, line {line}", step.field),
+                None if step.field.pointer().is_empty() => String::new(),
+                None => format!("  # {}", step.field),
+            };
+            text.push_str(&format!("{index:>4}  {}{place}\n", plan::render(&step.op)));
+        }
+    }
+    text
+}
+
+/// One step in `--json`.
+#[derive(Serialize)]
+struct StepJson<'a> {
+    step: String,
+    /// JSON pointer; empty for what corten does unasked.
+    field: &'a str,
+    op: String,
+}
+
+fn render_json(plan: &Plan) -> Result<String> {
+    let mut lists = serde_json::Map::new();
+    let names = |kinds: crate::namespaces::Kinds| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>();
+    lists.insert("clone".into(), names(plan.launch.clone).into());
+    for (stage, _) in LISTS {
+        let steps: Vec<_> = plan.steps(stage).iter().map(step_json).collect();
+        let steps = serde_json::to_value(steps).map_err(|error| Error::Usage(error.to_string()))?;
+        lists.insert(stage.name().into(), steps);
+    }
+    serde_json::to_string_pretty(&lists).map(|text| text + "\n").map_err(|error| Error::Usage(error.to_string()))
+}
+
+fn step_json(step: &plan::Step) -> StepJson<'_> {
+    StepJson { step: plan::render(&step.op), field: step.field.pointer(), op: plan::name(&step.op) }
+}

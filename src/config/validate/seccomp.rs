@@ -1,0 +1,57 @@
+//! `linux.seccomp`: combinations that make no filter, or one that would stop its own container (config-linux.md,
+//! "Seccomp").
+
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+
+use super::{Facts, Findings};
+use crate::field::Field;
+
+/// An annotation that names the socket in place of `listenerPath`; crun has it.
+const RECEIVER: &str = "run.oci.seccomp.receiver";
+
+pub(super) fn check(facts: &Facts, seccomp: &LinuxSeccomp, found: &mut Findings) {
+    let at = Field::at("/linux/seccomp");
+    errno_fits(seccomp.default_action(), seccomp.default_errno_ret(), at.key("defaultErrnoRet"), found);
+    if seccomp.default_action() == LinuxSeccompAction::ScmpActNotify {
+        let hint = "the container would wait for its agent before it runs: notify on single syscalls";
+        found.refuse(at.key("defaultAction"), "SCMP_ACT_NOTIFY cannot be used as default action", hint);
+    }
+    if seccomp.listener_metadata().as_ref().is_some_and(|text| !text.is_empty()) && seccomp.listener_path().is_none() {
+        let why = "must not be given without listenerPath";
+        found.refuse(at.key("listenerMetadata"), why, "add listenerPath, or remove the metadata");
+    }
+    let receiver = facts.spec.annotations().as_ref().is_some_and(|annotations| annotations.contains_key(RECEIVER));
+    let listens = receiver || seccomp.listener_path().is_some();
+    for (i, syscall) in seccomp.syscalls().iter().flatten().enumerate() {
+        let at = at.key("syscalls").index(i);
+        errno_fits(syscall.action(), syscall.errno_ret(), at.key("errnoRet"), found);
+        if syscall.names().is_empty() {
+            found.refuse(at.key("names"), "must name at least one syscall", "remove the entry, or add a name");
+        }
+        if syscall.action() == LinuxSeccompAction::ScmpActNotify {
+            // The descriptor that the agent needs is sent with write(2): nobody could answer yet.
+            if syscall.names().iter().any(|name| name == "write") {
+                let why = "SCMP_ACT_NOTIFY cannot be used for the write syscall";
+                found.refuse(at.key("names"), why, "take write out of the list");
+            }
+            if !listens {
+                let why = "SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath: nobody would answer";
+                found.refuse(at.key("action"), why, "set listenerPath to the unix socket of a seccomp agent");
+            }
+        }
+        for (j, argument) in syscall.args().iter().flatten().enumerate() {
+            if argument.index() > 5 {
+                let why = format!("must be from 0 to 5, not {}", argument.index());
+                found.refuse(at.key("args").index(j).key("index"), why, "a syscall has six arguments");
+            }
+        }
+    }
+}
+
+fn errno_fits(action: LinuxSeccompAction, errno: Option<u32>, field: Field, found: &mut Findings) {
+    use LinuxSeccompAction::{ScmpActErrno, ScmpActTrace};
+    if errno.is_some() && !matches!(action, ScmpActErrno | ScmpActTrace) {
+        let why = format!("can't be used with {action}");
+        found.refuse(field, why, "only SCMP_ACT_ERRNO and SCMP_ACT_TRACE return a number");
+    }
+}

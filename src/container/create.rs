@@ -1,0 +1,142 @@
+//! Brings a container about: its record and its files on disk around the launch of its init. What fails on the way is
+//! taken down again by the plan's `undo`.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::fd::{IntoRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use super::dir::STEPS;
+use super::init::Init;
+use super::status::Status;
+use super::store::Guard;
+use super::{ContainerId, Record, Store, Warning, fifo, handover};
+use crate::error::{Doing, Error, Result};
+use crate::fault::Stage;
+use crate::plan::{Op, Plan};
+use crate::process::hooks::{self, Kind, Place};
+use crate::process::init::Injection;
+use crate::process::launch::{self, Launch, Launched};
+use crate::process::page::Page;
+use crate::process::{Op as ProcessOp, report};
+use crate::request::{Mode, Request};
+use crate::sys::wait;
+
+/// All that a creation starts from.
+pub struct Creation<'a> {
+    pub spec: &'a Spec,
+    pub request: &'a Request,
+    pub plan: &'a Plan,
+    pub injections: &'a [Injection],
+}
+
+/// Creates the container and, for `run`, starts it. On an error nothing of it is left; `warnings` gets what went wrong
+/// beside that.
+pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning>) -> Result<(Record, Launched)> {
+    let id = ContainerId::parse(&creation.request.id)?;
+    let mut record = new_record(creation);
+    let guard = store.create(&id, &record)?;
+    let launched = match creation.launch(&guard, &mut record) {
+        Ok(launched) => launched,
+        Err((error, pid)) => {
+            creation.undo(guard, &record, pid, warnings);
+            return Err(error);
+        }
+    };
+    record.creating = false;
+    if let Err(error) = handover::all(creation.request, launched.pid) {
+        creation.undo(guard, &record, Some(launched.pid), warnings);
+        return Err(error);
+    }
+    match guard.commit(&record) {
+        Ok(()) => Ok((record, launched)),
+        Err(error) => {
+            wait::kill_and_reap(launched.pid);
+            Err(error)
+        }
+    }
+}
+
+fn new_record(creation: &Creation) -> Record {
+    let Creation { spec, request, plan, .. } = creation;
+    let hooks = hooks::plan::plan_hooks(spec);
+    Record {
+        annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
+        poststart: hooks.poststart,
+        poststop: hooks.poststop,
+        private_pid_namespace: plan.launch.private_pid(),
+        has_process: spec.process().is_some(),
+        terminal: spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false)),
+        ..Record::new(&request.id, spec.version(), request.bundle.clone(), rootfs(spec, &request.bundle))
+    }
+}
+
+/// `root.path` as an absolute path.
+fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
+    bundle.join(spec.root().as_ref().map(|root| root.path().as_path()).unwrap_or(Path::new("")))
+}
+
+type Failed = (Error, Option<i32>);
+
+impl Creation<'_> {
+    fn launch(&self, guard: &Guard, record: &mut Record) -> Result<Launched, Failed> {
+        let (fifo, page) = match self.request.mode {
+            Mode::Create => {
+                let fifo = fifo::make(guard).map_err(|error| (error, None))?;
+                let page = self.make_page(guard).map_err(|error| (error, None))?;
+                (Some(fifo.into_raw_fd()), Some(page))
+            }
+            Mode::Run { .. } => (None, None),
+        };
+        let take_terminal = record.terminal && self.request.console_socket.is_none();
+        let state = record.state_json(Status::Creating);
+        let mut save = |pid| {
+            record.init = Some(Init::probe(pid)?);
+            guard.save(record)
+        };
+        let launch = Launch { plan: self.plan, state, fifo, page, injections: self.injections, record: &mut save };
+        launch::launch(launch, take_terminal).map_err(|failure| (failure.error, failure.pid))
+    }
+
+    /// The file of the step page, with the last steps in words behind it.
+    fn make_page(&self, guard: &Guard) -> Result<RawFd> {
+        let path = guard.path().join(STEPS);
+        let doing = || format!("make the step page {}", path.display());
+        let open = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = open.doing(doing)?;
+        let mut bytes = vec![0; Page::size(self.plan.child_steps())];
+        bytes.extend(report::render_last_steps(self.plan));
+        file.write_all(&bytes).doing(doing)?;
+        Ok(file.into_raw_fd())
+    }
+
+    /// Takes down what there is, step by step. A step that fails doesn't stop the others.
+    fn undo(&self, guard: Guard, record: &Record, pid: Option<i32>, warnings: &mut Vec<Warning>) {
+        let mut guard = Some(guard);
+        for (index, step) in self.plan.undo.iter().enumerate() {
+            let undone = match &step.op {
+                Op::Process(ProcessOp::KillInit) => {
+                    pid.into_iter().for_each(wait::kill_and_reap);
+                    Ok(())
+                }
+                Op::Process(ProcessOp::RemoveRecord) => guard.take().map_or(Ok(()), |guard| guard.remove()),
+                Op::Process(ProcessOp::Hook { kind: Kind::Poststop, hook, .. }) => {
+                    let state = record.state_json(Status::Stopped);
+                    let place = Place::Runtime { cwd: None };
+                    hooks::run_hooks(Kind::Poststop, std::slice::from_ref(hook), &state, place)
+                }
+                _ => Ok(()),
+            };
+            let injected = self.injections.iter().any(|i| i.stage == Stage::Undo && usize::from(i.step) == index);
+            let text = match undone {
+                Err(error) => error.to_string(),
+                Ok(()) if injected => "injected fault".to_owned(),
+                Ok(()) => continue,
+            };
+            warnings.push(Warning::new(step.field.clone(), text));
+        }
+    }
+}

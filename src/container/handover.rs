@@ -1,0 +1,72 @@
+//! What `create` and `run` hand over to their caller beside the container: the pid file and the pidfd.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::error::{Doing, Error, Result};
+use crate::fault::Call;
+use crate::field::Field;
+use crate::request::Request;
+use crate::sys::{pidfd, socket};
+
+/// Hands over everything that the request names.
+pub fn all(request: &Request, pid: i32) -> Result {
+    if let Some(path) = &request.pidfd_socket {
+        send_pidfd(path, pid).map_err(|error| error.field(Field::at("--pidfd-socket")))?;
+    }
+    match &request.pid_file {
+        Some(path) => write_pid_file(path, pid).map_err(|error| error.field(Field::at("--pid-file"))),
+        None => Ok(()),
+    }
+}
+
+/// Writes the pid without an end of line (engines read the whole file as a number), at once: who waits for the file
+/// never sees half of it.
+fn write_pid_file(path: &Path, pid: i32) -> Result {
+    let doing = || format!("write the pid file {}", path.display());
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let next = path.with_file_name(format!(".{name}"));
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&next);
+    open.and_then(|mut file| file.write_all(pid.to_string().as_bytes())).doing(doing)?;
+    fs::rename(&next, path).doing(doing)
+}
+
+/// The protocol of console sockets: one message with one descriptor.
+fn send_pidfd(path: &Path, pid: i32) -> Result {
+    let doing = || format!("send the pidfd to {}", path.display());
+    let stream = UnixStream::connect(path).map_err(|error| Error::io(doing(), Call::Connect, &error))?;
+    let pidfd: OwnedFd = pidfd::open(pid).doing(doing)?;
+    socket::send_descriptor(stream.as_raw_fd(), b"pidfd", pidfd.as_raw_fd()).doing(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_file_holds_the_number_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        write_pid_file(&path, 4711).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "4711");
+        write_pid_file(&path, 12).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "12");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_pidfd_arrives_as_one_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        send_pidfd(&path, std::process::id() as i32).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let fd = socket::receive_descriptor(stream.as_raw_fd()).unwrap();
+        assert!(fs::read_link(format!("/proc/self/fd/{fd}")).unwrap().to_string_lossy().contains("pidfd"));
+        crate::sys::descriptor::close(fd);
+    }
+}

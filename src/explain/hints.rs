@@ -1,0 +1,185 @@
+//! What to do next, for errors that don't bring a hint: a table from errno, call and property to one sentence.
+//!
+//! The first rule that fits wins, so special ones stand above general ones. A hint is only worth its line when it says
+//! something that the errno's own words don't.
+
+use nix::errno::Errno;
+
+use crate::error::Error;
+use crate::fault::{Call, Trouble};
+use crate::field::Field;
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq)]
+enum Who {
+    Anyone,
+    Rootless,
+}
+use Who::{Anyone, Rootless};
+
+struct Rule {
+    errno: Errno,
+    /// Any of these; empty is any call.
+    calls: &'static [Call],
+    /// How the field's pointer begins; empty is any field.
+    field: &'static str,
+    who: Who,
+    hint: &'static str,
+}
+
+const fn rule(errno: Errno, calls: &'static [Call], field: &'static str, who: Who, hint: &'static str) -> Rule {
+    Rule { errno, calls, field, who, hint }
+}
+
+const NAMESPACES: &[Call] = &[Call::Clone, Call::Unshare, Call::Fork];
+const MOUNTS: &[Call] =
+    &[Call::Mount, Call::Fsopen, Call::Fsconfig, Call::Fsmount, Call::OpenTree, Call::MoveMount, Call::MountSetattr];
+const PATHS: &[Call] =
+    &[Call::Open, Call::Openat2, Call::OpenTree, Call::Mount, Call::Stat, Call::Statx, Call::Mkdir, Call::Mknod];
+const IDS: &[Call] = &[Call::Setuid, Call::Setgid, Call::Setgroups, Call::Chown];
+
+#[rustfmt::skip]
+static RULES: &[Rule] = &[
+    // Namespaces: clone(2), unshare(2), user_namespaces(7), namespaces(7).
+    rule(Errno::ENOSPC, NAMESPACES, "", Anyone, "a limit of namespaces is reached: raise the sysctl user.max_user_namespaces (or user.max_pid_namespaces, user.max_net_namespaces, ...)"),
+    rule(Errno::EUSERS, NAMESPACES, "", Anyone, "user namespaces can be nested 32 deep"),
+    rule(Errno::EPERM, NAMESPACES, "", Rootless, "this host keeps user namespaces from unprivileged users: see the sysctls kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"),
+    rule(Errno::EPERM, NAMESPACES, "", Anyone, "making a namespace takes CAP_SYS_ADMIN; without it add a user namespace, see `corten spec --rootless`"),
+    rule(Errno::EINVAL, NAMESPACES, "", Anyone, "this kernel lacks one of the namespaces in linux.namespaces: compare them with /proc/self/ns"),
+    rule(Errno::EINVAL, &[Call::Setns], "", Anyone, "the path doesn't lead to a namespace of this type, or the process is in that user namespace already"),
+    rule(Errno::EPERM, &[Call::Setns], "", Anyone, "joining a namespace takes CAP_SYS_ADMIN in the user namespace that owns it"),
+    rule(Errno::EPERM, &[Call::Write], "/linux/uidMappings", Anyone, "ids other than the caller's own take newuidmap and a range in /etc/subuid"),
+    rule(Errno::EPERM, &[Call::Write], "/linux/gidMappings", Anyone, "ids other than the caller's own take newgidmap and a range in /etc/subgid"),
+    rule(Errno::EINVAL, &[Call::Write], "/linux/uidMappings", Anyone, "ranges must not overlap, on either side, and there can be 340"),
+    rule(Errno::EINVAL, &[Call::Write], "/linux/gidMappings", Anyone, "ranges must not overlap, on either side, and there can be 340"),
+    rule(Errno::EPERM, &[Call::Sethostname, Call::Setdomainname], "", Anyone, "a name of its own takes a uts namespace"),
+
+    // Root file system and mounts: mount(2), move_mount(2), pivot_root(2).
+    rule(Errno::EINVAL, &[Call::PivotRoot], "", Anyone, "the host's root is an initial ramdisk, or root.path isn't a mount of its own: try --no-pivot"),
+    rule(Errno::EBUSY, &[Call::PivotRoot], "", Anyone, "root.path must not be the host's own root"),
+    rule(Errno::ENOENT, PATHS, "/root", Anyone, "root.path is relative to the bundle; `corten spec --with-rootfs` makes a root file system to start from"),
+    rule(Errno::EROFS, &[Call::Mkdir, Call::Mknod, Call::Open, Call::Openat2], "", Anyone, "the place doesn't exist and the file system is read-only: make it in the image"),
+    rule(Errno::ENOENT, PATHS, "/mounts", Anyone, "the source of a bind mount must exist on the host before `create`"),
+    rule(Errno::ENODEV, MOUNTS, "", Anyone, "this kernel doesn't know the file system type: /proc/filesystems lists the known ones"),
+    rule(Errno::ENOTBLK, MOUNTS, "/mounts", Anyone, "this file system type needs a block device as its source; for a directory use type `bind`"),
+    rule(Errno::ENOTDIR, &[], "/mounts", Anyone, "a directory mounts on a directory only, and a file on a file: look at both ends"),
+    rule(Errno::ELOOP, &[], "/mounts", Anyone, "a symbolic link stands where none may be followed"),
+    rule(Errno::EXDEV, &[Call::Openat2], "", Anyone, "the path leads out of the root file system"),
+    rule(Errno::EBUSY, MOUNTS, "", Anyone, "the source, or the mount point, is in use by another mount"),
+    rule(Errno::EPERM, MOUNTS, "/mounts", Rootless, "an unprivileged user can't clear the nosuid, nodev, noexec or ro of an existing mount, and mounts a sysfs only in a network namespace of its own: `corten spec --rootless` shows what works"),
+    rule(Errno::EPERM, MOUNTS, "", Anyone, "mounting takes CAP_SYS_ADMIN, and a security module may forbid it"),
+    rule(Errno::EINVAL, MOUNTS, "/mounts", Anyone, "the kernel refuses an option or the kind of source; `dmesg` often names it"),
+    rule(Errno::EPERM, &[Call::Mknod], "", Anyone, "making device nodes takes CAP_MKNOD in the initial user namespace"),
+    rule(Errno::ENOENT, &[], "/linux/sysctl", Anyone, "this kernel has no such sysctl, or it doesn't belong to a namespace"),
+    rule(Errno::EACCES, &[], "/linux/sysctl", Anyone, "only sysctls of the container's own namespaces can be written"),
+
+    // Identity and limits: setgroups(2), capabilities(7), setrlimit(2).
+    rule(Errno::EPERM, &[Call::Setgroups], "", Anyone, "a user namespace without newgidmap forbids setgroups: leave out process.user.additionalGids"),
+    rule(Errno::EINVAL, IDS, "", Anyone, "the id has no mapping in the user namespace: extend linux.uidMappings and linux.gidMappings"),
+    rule(Errno::EPERM, &[Call::Prlimit], "", Anyone, "raising a hard limit takes CAP_SYS_RESOURCE"),
+    rule(Errno::EPERM, &[Call::Capset, Call::Ambient], "", Anyone, "a capability that the caller hasn't got can't be given: see its bounding set in /proc/self/status"),
+    rule(Errno::EACCES, &[Call::Write], "/process/oomScoreAdj", Anyone, "lowering the score takes CAP_SYS_RESOURCE"),
+
+    // The program: execve(2).
+    rule(Errno::ENOENT, &[Call::Exec], "", Anyone, "the file exists, so its interpreter doesn't: look for the #! line's program or the dynamic loader in the root file system"),
+    rule(Errno::ENOEXEC, &[Call::Exec], "", Anyone, "the file is for another machine, or a script without a #! line"),
+    rule(Errno::EACCES, &[Call::Exec], "", Anyone, "process.user may not execute the file, or its mount is noexec"),
+    rule(Errno::E2BIG, &[Call::Exec], "", Anyone, "process.args and process.env are too long together"),
+    rule(Errno::ENOENT, &[Call::Chdir, Call::CheckCwd], "", Anyone, "process.cwd must exist in the root file system"),
+    rule(Errno::EACCES, &[Call::Chdir, Call::CheckCwd], "", Anyone, "process.user may not enter process.cwd"),
+
+    // Sockets, descriptors, and what has nothing to do with the config.
+    rule(Errno::ENOENT, &[Call::Connect], "", Anyone, "somebody must listen on the socket before `create`"),
+    rule(Errno::ECONNREFUSED, &[Call::Connect], "", Anyone, "the socket exists and nobody listens on it"),
+    rule(Errno::EBADF, &[Call::CheckFd], "", Anyone, "every descriptor that --preserve-fds counts must be open"),
+    rule(Errno::EMFILE, &[], "", Anyone, "the limit of open files is reached: see `ulimit -n`"),
+    rule(Errno::ENFILE, &[], "", Anyone, "the host's limit of open files is reached: see the sysctl fs.file-max"),
+    rule(Errno::EAGAIN, NAMESPACES, "", Anyone, "a limit of processes is reached: see `ulimit -u` and the pids limit of the caller's control group"),
+    rule(Errno::ENOMEM, NAMESPACES, "", Anyone, "the host is out of memory, or the pid namespace that is joined has lost its first process"),
+    rule(Errno::ENOSYS, &[], "", Anyone, "the kernel hasn't got this call, or a seccomp filter around corten hides it"),
+];
+
+/// The next step for an error; empty when there is nothing to add.
+pub fn find(error: &Error, field: Option<&Field>, trouble: Option<Trouble>, rootless: bool) -> &'static str {
+    if let Some(trouble) = trouble {
+        let pointer = field.map(Field::pointer).unwrap_or_default();
+        let fits = |rule: &&Rule| {
+            rule.errno == trouble.errno
+                && (rule.calls.is_empty() || rule.calls.contains(&trouble.call))
+                && pointer.starts_with(rule.field)
+                && (rule.who == Anyone || rootless)
+        };
+        return RULES.iter().find(fits).map_or("", |rule| rule.hint);
+    }
+    match error {
+        Error::UnknownCommand(_) => "`corten --help` lists the commands",
+        Error::BadId { .. } => "an id is made of letters, digits, `_`, `+`, `-` and `.`",
+        Error::NoSuchContainer { .. } => {
+            "`corten list` shows the containers under the state root; --root chooses another"
+        }
+        Error::AlreadyExists { .. } => "`corten list` shows it, `corten delete` removes it",
+        Error::WrongStatus(text) if text.contains("not stopped") => {
+            "`corten kill` stops it, `corten delete --force` does both"
+        }
+        Error::UnknownSignal(_) => "`kill -l` lists the signals",
+        Error::NoConfig { .. } => "--bundle names the directory of config.json; `corten spec` writes one to start from",
+        Error::Executable { errno: Errno::ENOENT, .. } => {
+            "the program must be in the root file system: a path from its root, or a name that the PATH in process.env leads to"
+        }
+        Error::Executable { errno: Errno::EACCES, .. } => {
+            "the file must be executable for process.user, and its mount not noexec"
+        }
+        Error::DamagedState { .. } => "`corten delete --force` removes what is left of it",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(call: Call, errno: Errno, field: Field, rootless: bool) -> &'static str {
+        let trouble = Trouble::new(call, errno);
+        find(&Error::os("x", trouble), Some(&field), Some(trouble), rootless)
+    }
+
+    #[test]
+    fn the_same_errno_has_another_reason_for_another_caller() {
+        let source = Field::item("/mounts", 3, "/source");
+        assert!(hint(Call::Mount, Errno::EPERM, source.clone(), true).contains("unprivileged"));
+        assert!(hint(Call::Mount, Errno::EPERM, source, false).contains("CAP_SYS_ADMIN"));
+    }
+
+    #[test]
+    fn the_field_decides_between_rules_of_one_errno() {
+        let source = hint(Call::OpenTree, Errno::ENOENT, Field::item("/mounts", 3, "/source"), false);
+        assert!(source.contains("source of a bind mount"), "{source}");
+        let root = hint(Call::OpenTree, Errno::ENOENT, Field::at("/root/path"), false);
+        assert!(root.contains("relative to the bundle"), "{root}");
+        assert_eq!(hint(Call::OpenTree, Errno::ENOENT, Field::RUNTIME, false), "");
+    }
+
+    #[test]
+    fn no_rule_is_hidden_behind_an_earlier_one() {
+        for (i, later) in RULES.iter().enumerate() {
+            let calls = if later.calls.is_empty() { &[Call::None][..] } else { later.calls };
+            let reachable = calls.iter().any(|call| {
+                RULES[..i].iter().all(|earlier| {
+                    earlier.errno != later.errno
+                        || !(earlier.calls.is_empty() || earlier.calls.contains(call))
+                        || !later.field.starts_with(earlier.field)
+                        || (earlier.who == Rootless && later.who == Anyone)
+                })
+            });
+            assert!(reachable, "{}", later.hint);
+        }
+    }
+
+    #[test]
+    fn hints_are_one_sentence_without_a_full_stop() {
+        for rule in RULES {
+            assert!(!rule.hint.ends_with('.') || rule.hint.ends_with("..."), "{}", rule.hint);
+            assert!(!rule.hint.contains('\n'));
+        }
+    }
+}

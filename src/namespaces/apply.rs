@@ -1,0 +1,76 @@
+//! The effects of this domain: on the host before clone, on the fresh child, and in stage one after clone.
+
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use crate::fault::{Call, Effect, Trouble};
+use crate::namespaces::{Kind, Op, idmap};
+use crate::slots::{Slot, Slots};
+use crate::sys::{descriptor, identity, namespace};
+
+/// Host, before clone.
+pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
+    match op {
+        Op::Open { kind, path, slot } => {
+            let fd = descriptor::open_at(libc::AT_FDCWD, path, libc::O_RDONLY)?;
+            slots.put(*slot, fd);
+            check_kind(fd, *kind)
+        }
+        _ => Err(misplaced()),
+    }
+}
+
+/// Refuses a file that is no namespace, or one of another kind. nsfs answers for itself, so a file that only looks
+/// like a namespace can't pass (runtime-tools linux_ns_path_type).
+fn check_kind(fd: RawFd, kind: Kind) -> Effect {
+    let wrong = Err(Trouble::new(Call::CheckNamespace, Errno::EINVAL));
+    if descriptor::file_system(fd)? != namespace::NSFS_MAGIC {
+        return wrong;
+    }
+    if namespace::kind_of(fd)? == kind.flag() { Ok(()) } else { wrong }
+}
+
+/// Host, on the child `pid`.
+pub fn apply_adopt(op: &Op, pid: i32) -> Effect {
+    match op {
+        Op::DenySetgroups => idmap::apply_deny_setgroups(pid),
+        Op::Map { ids, map, by_helper: false } => idmap::apply_map(pid, *ids, map),
+        Op::Map { ids, map, by_helper: true } => idmap::apply_map_by_helper(pid, *ids, map),
+        _ => Err(misplaced()),
+    }
+}
+
+/// In the child, after clone: no heap, no panic. `Op::Fork` is the interpreter's.
+pub fn apply(op: &Op, slots: &Slots) -> Effect {
+    match op {
+        Op::Join { kind, slot } => namespace::join(slots.get(*slot)?, kind.flag()),
+        Op::Unshare { kinds } => namespace::unshare(kinds.0),
+        Op::Become { uid, gid } => {
+            identity::set_gid(*gid)?;
+            identity::set_uid(*uid)
+        }
+        Op::TimeOffsets { text } => {
+            let fd = descriptor::open_at(slots.get(Slot::HOST_PROC)?, c"self/timens_offsets", libc::O_WRONLY)?;
+            let result = descriptor::write(fd, text.to_bytes());
+            descriptor::close(fd);
+            result
+        }
+        Op::EnterTime => {
+            // setns with one's own time_for_children moves the caller itself, so that no second fork is needed
+            // (time_namespaces(7), timens_install in the kernel).
+            let proc = slots.get(Slot::HOST_PROC)?;
+            let fd = descriptor::open_at(proc, c"self/ns/time_for_children", libc::O_RDONLY)?;
+            let result = namespace::join(fd, Kind::Time.flag());
+            descriptor::close(fd);
+            result
+        }
+        Op::LoopbackUp => namespace::interface_up(b"lo"),
+        _ => Err(misplaced()),
+    }
+}
+
+/// A step in a list where it can't be applied: a bug of planning, told as EPROTO rather than by a panic.
+fn misplaced() -> Trouble {
+    Trouble::new(Call::None, Errno::EPROTO)
+}

@@ -1,0 +1,180 @@
+//! The child's side of a launch: interprets stage one, stage two and start, and becomes the container's program.
+//!
+//! All of it runs after clone: no heap, no panic path, no threads, no formatting, no environment look-ups, and the only
+//! ways out are execve and _exit. A failure leaves as a [`Fault`] through the control socket and the step page.
+
+use nix::errno::Errno;
+
+use crate::fault::{Call, DETAIL, Effect, Fault, Stage, Trouble};
+use crate::plan::{Op, Plan, Point, Step};
+use crate::process::apply::{self, Outcome};
+use crate::process::page::Page;
+use crate::process::start_hook::{self, StartHook};
+use crate::process::sync::Message;
+use crate::process::{Op as ProcessOp, executable};
+use crate::slots::{Slot, Slots};
+use crate::sys::clone::{self, Side};
+use crate::sys::exec::Image;
+use crate::sys::{descriptor, stream};
+use crate::{namespaces, rootfs};
+
+/// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injection {
+    pub stage: Stage,
+    pub step: u16,
+    /// `None` kills.
+    pub errno: Option<Errno>,
+}
+
+/// What the child works with; all of it is allocated before clone.
+pub struct Init<'a> {
+    pub plan: &'a Plan,
+    pub slots: Slots,
+    pub page: Page,
+    pub image: Image,
+    pub hooks: Vec<StartHook>,
+    pub injections: &'a [Injection],
+    /// Which of the candidates is the program.
+    pub found: usize,
+    pub home: Box<[u8; libc::PATH_MAX as usize]>,
+    pub detail: Box<[u8; DETAIL]>,
+}
+
+impl Init<'_> {
+    /// Takes every step. Ends in execve, or in _exit with 1 after a fault.
+    pub fn run(&mut self) -> ! {
+        for stage in [Stage::StageOne, Stage::StageTwo, Stage::Start] {
+            let plan = self.plan;
+            for (index, step) in plan.steps(stage).iter().enumerate() {
+                self.page.mark(stage, index as u16, plan.ordinal(stage, index));
+                match self.inject(stage, index as u16).and_then(|()| self.step(step)) {
+                    Ok(Outcome::Done) => {}
+                    Ok(Outcome::Warned(trouble)) => {
+                        let warning = Message::Warning(Fault::new(stage, index as u16, trouble));
+                        if let Some(control) = self.slots.find(Slot::CONTROL) {
+                            let _ = warning.send(control);
+                        }
+                    }
+                    Err(trouble) => self.fail(stage, index as u16, trouble),
+                }
+            }
+        }
+        // Only a container without a process has nothing to execute.
+        clone::exit_now(0)
+    }
+
+    fn inject(&self, stage: Stage, step: u16) -> Effect {
+        match self.injections.iter().find(|i| i.stage == stage && i.step == step) {
+            None => Ok(()),
+            Some(Injection { errno: Some(errno), .. }) => Err(Trouble::new(Call::Injected, *errno)),
+            Some(Injection { errno: None, .. }) => {
+                clone::kill_self();
+                Ok(())
+            }
+        }
+    }
+
+    fn fail(&self, stage: Stage, step: u16, trouble: Trouble) -> ! {
+        let mut fault = Fault::new(stage, step, trouble);
+        fault.detail = *self.detail;
+        self.page.set_fault(&fault);
+        if let Some(control) = self.slots.find(Slot::CONTROL) {
+            let _ = Message::Failed(fault).send(control);
+        }
+        clone::exit_now(1)
+    }
+
+    fn step(&mut self, step: &Step) -> Effect<Outcome> {
+        match &step.op {
+            Op::Namespace(namespaces::Op::Fork) => self.fork()?,
+            Op::Namespace(op) => namespaces::apply::apply(op, &self.slots)?,
+            Op::Cgroup(op) => match *op {},
+            Op::Rootfs(op) => rootfs::apply::apply(op, &mut self.slots)?,
+            Op::Process(op) => return self.process_step(op),
+            Op::Sync(point) => self.sync(*point)?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn process_step(&mut self, op: &ProcessOp) -> Effect<Outcome> {
+        match op {
+            ProcessOp::Home { uid } => {
+                let len = apply::find_home(&self.slots, *uid, self.home.as_mut_slice())?;
+                self.image.set_home(self.home.get(..len).unwrap_or(b"/"))?;
+            }
+            ProcessOp::FindExecutable { .. } => self.found = executable::find(&self.plan.exec.candidates)?,
+            ProcessOp::StartHook { index, .. } => {
+                let hook = self.hooks.get(*index).ok_or(Trouble::new(Call::Hook, Errno::ENOENT))?;
+                start_hook::apply(hook, &mut self.detail)?;
+            }
+            ProcessOp::Exec { .. } => {
+                let missing = Trouble::new(Call::Exec, Errno::ENOENT);
+                let path = self.plan.exec.candidates.get(self.found).ok_or(missing)?;
+                return Err(self.image.exec(path));
+            }
+            op => return apply::apply(op, &mut self.slots),
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Goes on in a child of the same parent. The new process waits until the host knows it.
+    fn fork(&mut self) -> Effect {
+        let control = self.slots.get(Slot::CONTROL)?;
+        match clone::clone(libc::CLONE_PARENT as u64)? {
+            Side::Parent(pid) => {
+                let _ = Message::Forked(pid).send(control);
+                clone::exit_now(0)
+            }
+            Side::Child => self.await_go(),
+        }
+    }
+
+    fn sync(&mut self, point: Point) -> Effect {
+        match point {
+            Point::Adopted => {
+                // When clone made the user namespace the host acts at once and needn't be asked.
+                if self.plan.launch.unshare_user {
+                    Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
+                }
+                self.await_go()
+            }
+            Point::Mounted => {
+                Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
+                self.await_go()
+            }
+            Point::Ready => {
+                let control = self.slots.take(Slot::CONTROL).ok_or(Trouble::new(Call::Sendmsg, Errno::EBADF))?;
+                let sent = Message::At(point).send(control);
+                descriptor::close(control);
+                sent
+            }
+            Point::ExecFifo => self.await_start(),
+        }
+    }
+
+    /// Waits for the host's word; ends when the host is gone.
+    fn await_go(&mut self) -> Effect {
+        match Message::receive(self.slots.get(Slot::CONTROL)?)? {
+            Some(Message::Go) => Ok(()),
+            _ => Err(Trouble::new(Call::Recvmsg, Errno::ECONNRESET)),
+        }
+    }
+
+    /// Waits for one byte from `start`. The descriptor is open for writing too, so a `start` that dies early is no end
+    /// of file; it stays open until execve, whose closing it is what tells `start` that all went well.
+    fn await_start(&mut self) -> Effect {
+        let fifo = self.slots.get(Slot::EXEC_FIFO)?;
+        stream::ready_until(fifo, libc::POLLIN, None);
+        let mut byte = [0];
+        match descriptor::read(fifo, &mut byte)? {
+            1 => Ok(()),
+            _ => Err(Trouble::new(Call::Read, Errno::EPIPE)),
+        }
+    }
+}
+
+/// Whether a process that has stopped at this step may have come through: the last one, execve.
+pub fn is_exec(plan: &Plan, stage: Stage, step: u16) -> bool {
+    stage == Stage::Start && usize::from(step) + 1 == plan.start.len()
+}

@@ -1,0 +1,366 @@
+//! The host's side of a launch: takes the host's steps, clones the child, answers it at the points where both meet,
+//! and turns whatever goes wrong into one error, with nothing left behind.
+
+use std::ffi::CString;
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result, Warning};
+use crate::fault::{Call, Effect, Fault, Stage, Trouble};
+use crate::field::Field;
+use crate::plan::{self, Op, Plan, Point, Step};
+use crate::process::hooks::{Hook, Kind, Place, StateJson};
+use crate::process::init::{self, Init, Injection};
+use crate::process::page::Page;
+use crate::process::report::{self, Told};
+use crate::process::start_hook::StartHook;
+use crate::process::sync::Message;
+use crate::process::{Op as ProcessOp, hooks};
+use crate::slots::{Slot, Slots};
+use crate::sys::clone::{self, Side};
+use crate::sys::exec::Image;
+use crate::sys::{descriptor, socket, wait};
+use crate::{namespaces, process, rootfs};
+
+/// What a launch is given beside the plan.
+pub struct Launch<'a> {
+    pub plan: &'a Plan,
+    /// What hooks read; the pid is filled in.
+    pub state: StateJson,
+    /// The exec fifo, opened for reading and writing, when the init is to wait for `start`.
+    pub fifo: Option<RawFd>,
+    /// The file behind the step page; anonymous memory without.
+    pub page: Option<RawFd>,
+    pub injections: &'a [Injection],
+    /// Tells the container's record the pid as soon as there is one, so that nothing is left behind unknown.
+    pub record: &'a mut dyn FnMut(i32) -> Result,
+}
+
+/// A container's init that has come as far as it was to.
+#[derive(Debug)]
+pub struct Launched {
+    /// In the host's pid namespace.
+    pub pid: i32,
+    /// corten's end of the socket that gets the terminal's master, in a foreground run with a terminal.
+    pub console: Option<RawFd>,
+    pub warnings: Vec<Warning>,
+}
+
+/// Why a launch failed, and the child that must go for it: the plan's `undo` is the caller's to run.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    /// Not yet reaped, unless the launch has done so itself.
+    pub pid: Option<i32>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { error, pid: None }
+    }
+}
+
+/// Runs the plan up to the exec fifo (`create`) or into the program (`run`).
+///
+/// `take_terminal`: corten itself gets the terminal's master, as a foreground run does.
+pub fn launch(mut launch: Launch, take_terminal: bool) -> Result<Launched, Failure> {
+    let mut slots = Slots::with_room(launch.plan.slots);
+    let result = launch.prepare(&mut slots, take_terminal);
+    match result {
+        Ok(room) => launch.run(slots, room),
+        Err(failure) => {
+            slots.filled().for_each(descriptor::close);
+            Err(failure)
+        }
+    }
+}
+
+/// What stands ready before clone.
+struct Room {
+    page: Page,
+    image: Image,
+    hooks: Vec<StartHook>,
+    /// The host's end of the control socket.
+    control: RawFd,
+    console: Option<RawFd>,
+}
+
+impl Launch<'_> {
+    fn prepare(&mut self, slots: &mut Slots, take_terminal: bool) -> Result<Room, Failure> {
+        let plan = self.plan;
+        for (index, step) in plan.host.iter().enumerate() {
+            self.injected(Stage::Host, index)
+                .and_then(|()| apply_host(step, slots))
+                .map_err(|trouble| self.step_error(Stage::Host, index, trouble))?;
+        }
+        let os = |doing: &'static str| move |trouble| Error::os(doing, trouble);
+        let (control, theirs) = socket::pair().map_err(os("make the control socket"))?;
+        slots.put(Slot::CONTROL, theirs);
+        let console = if take_terminal {
+            let (ours, theirs) = socket::pair().map_err(os("make the terminal's socket"))?;
+            slots.put(Slot::CONSOLE, theirs);
+            Some(ours)
+        } else {
+            None
+        };
+        if let Some(fifo) = self.fifo {
+            slots.put(Slot::EXEC_FIFO, fifo);
+        }
+        let page = Page::create(self.page, plan.child_steps()).map_err(os("map the step page"))?;
+        let image = Image::new(plan.exec.args.clone(), plan.exec.env.clone());
+        let hooks = self.start_hooks();
+        Ok(Room { page, image, hooks, control, console })
+    }
+
+    /// The startContainer hooks with their arrays built. Without an environment of its own a hook gets the process's.
+    fn start_hooks(&self) -> Vec<StartHook> {
+        let exec = &self.plan.exec;
+        if exec.hooks.is_empty() {
+            return Vec::new();
+        }
+        let c_string = |text: &str| CString::new(text).unwrap_or_default();
+        let state = StateJson { pid: 0, status: "created", ..self.state.clone() }.render_line();
+        let [before, after] = split_at_pid(&state);
+        let build = |hook: &Hook| {
+            let path = CString::new(hook.path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+            let args = match hook.args.as_slice() {
+                [] => vec![path.clone()],
+                args => args.iter().map(|arg| c_string(arg)).collect(),
+            };
+            let env = match &hook.env {
+                Some(env) => env.iter().map(|var| c_string(var)).collect(),
+                None => exec.env.clone(),
+            };
+            StartHook {
+                path,
+                image: Image::new(args, env),
+                state: [before.clone(), after.clone()],
+                timeout: hook.timeout.map(|seconds| u64::from(seconds) * 1000),
+            }
+        };
+        exec.hooks.iter().map(build).collect()
+    }
+
+    fn run(&mut self, slots: Slots, room: Room) -> Result<Launched, Failure> {
+        let Room { page, image, hooks, control, console } = room;
+        let theirs = slots.find(Slot::CONTROL);
+        let mut init = Init {
+            plan: self.plan,
+            slots,
+            page,
+            image,
+            hooks,
+            injections: self.injections,
+            found: 0,
+            home: Box::new([0; libc::PATH_MAX as usize]),
+            detail: Box::new([0; crate::fault::DETAIL]),
+        };
+        let cloned = clone::clone(self.plan.launch.clone.0);
+        let pid = match cloned {
+            Ok(Side::Child) => {
+                descriptor::close(control);
+                init.run()
+            }
+            Ok(Side::Parent(pid)) => pid,
+            Err(trouble) => return Err(self.clone_error(trouble).into()),
+        };
+        // The child's end must close here, or its death would never be seen as the end of the conversation.
+        theirs.into_iter().for_each(descriptor::close);
+        // The other descriptors in the slots were for the child alone; the fifo stays with the caller.
+        let fifo = init.slots.take(Slot::EXEC_FIFO);
+        init.slots.take(Slot::CONTROL);
+        init.slots.filled().for_each(descriptor::close);
+        let mut talk = Conversation { launch: self, pid, control, page, warnings: Vec::new() };
+        let result = talk.run();
+        let (pid, warnings) = (talk.pid, std::mem::take(&mut talk.warnings));
+        descriptor::close(control);
+        fifo.into_iter().for_each(descriptor::close);
+        match result {
+            Ok(()) => Ok(Launched { pid, console, warnings }),
+            Err(error) => Err(Failure { error, pid: Some(pid) }),
+        }
+    }
+
+    fn clone_error(&self, trouble: Trouble) -> Error {
+        let kinds = self.plan.launch.clone;
+        let doing = if kinds.is_empty() {
+            "clone the init".to_owned()
+        } else {
+            format!("clone the init with new namespaces: {}", kinds.list())
+        };
+        Error::os(doing, trouble).field(Field::at("/linux/namespaces"))
+    }
+
+    fn injected(&self, stage: Stage, index: usize) -> Effect {
+        match self.injections.iter().find(|i| i.stage == stage && usize::from(i.step) == index) {
+            Some(injection) => Err(Trouble::new(Call::Injected, injection.errno.unwrap_or(Errno::EIO))),
+            None => Ok(()),
+        }
+    }
+
+    fn step_error(&self, stage: Stage, index: usize, trouble: Trouble) -> Error {
+        report::step_error(&self.told(stage, index), stage, index, trouble, "")
+    }
+
+    fn told(&self, stage: Stage, index: usize) -> Told {
+        self.plan.steps(stage).get(index).map(Told::of).unwrap_or_default()
+    }
+
+    /// The error behind a child's fault, looked up in the plan.
+    fn fault_error(&self, fault: &Fault) -> Error {
+        report::fault_error(&self.told(fault.stage, usize::from(fault.step)), fault)
+    }
+}
+
+/// Host and child, from clone to the end of the launch.
+struct Conversation<'a, 'b> {
+    launch: &'a mut Launch<'b>,
+    /// The init, as far as it is known: with a second fork it changes once.
+    pid: i32,
+    control: RawFd,
+    page: Page,
+    warnings: Vec<Warning>,
+}
+
+impl Conversation<'_, '_> {
+    fn run(&mut self) -> Result {
+        let plan = self.launch.plan;
+        if !plan.launch.fork {
+            (self.launch.record)(self.pid)?;
+        }
+        if plan.launch.maps && !plan.launch.unshare_user {
+            self.adopt()?;
+        }
+        loop {
+            let message = Message::receive(self.control).map_err(|t| Error::os("hear from the init", t))?;
+            match message {
+                Some(Message::At(Point::Adopted)) => self.adopt()?,
+                Some(Message::At(Point::Mounted)) => self.run_hooks()?,
+                Some(Message::At(Point::Ready)) => return Ok(()),
+                Some(Message::Forked(pid)) => {
+                    // Stage one has done its part; its second child is the init.
+                    let _ = wait::wait(self.pid);
+                    self.pid = pid;
+                    (self.launch.record)(pid)?;
+                    self.go()?;
+                }
+                Some(Message::Warning(fault)) => self.warn(&fault),
+                Some(Message::Failed(fault)) => return Err(self.launch.fault_error(&fault)),
+                Some(_) => {}
+                None => return self.silence(),
+            }
+        }
+    }
+
+    /// The control socket has closed: the init has become its program, or is gone.
+    fn silence(&mut self) -> Result {
+        let plan = self.launch.plan;
+        if let Some(fault) = self.page.fault() {
+            return Err(self.launch.fault_error(&fault));
+        }
+        let (stage, step) = self.page.current().unwrap_or((Stage::StageOne, 0));
+        if init::is_exec(plan, stage, step) {
+            return Ok(());
+        }
+        let end = wait::wait(self.pid).map_err(|t| Error::os("learn how the init ended", t))?;
+        let step = usize::from(step);
+        Err(report::died(&self.launch.told(stage, step), stage, step, &report::render_end(end)))
+    }
+
+    fn go(&self) -> Result {
+        Message::Go.send(self.control).or_else(|trouble| match trouble.errno {
+            // The child is gone; what it left behind tells why.
+            Errno::EPIPE | Errno::ECONNRESET => Ok(()),
+            _ => Err(Error::os("answer the init", trouble)),
+        })
+    }
+
+    fn adopt(&mut self) -> Result {
+        let plan = self.launch.plan;
+        for (index, step) in plan.adopt.iter().enumerate() {
+            self.launch
+                .injected(Stage::Adopt, index)
+                .and_then(|()| apply_adopt(step, self.pid))
+                .map_err(|trouble| self.launch.step_error(Stage::Adopt, index, trouble))?;
+        }
+        self.go()
+    }
+
+    fn run_hooks(&mut self) -> Result {
+        let plan = self.launch.plan;
+        for (number, step) in plan.mounted.iter().enumerate() {
+            self.launch
+                .injected(Stage::Mounted, number)
+                .map_err(|trouble| self.launch.step_error(Stage::Mounted, number, trouble))?;
+            let Op::Process(ProcessOp::Hook { kind, index, hook }) = &step.op else { continue };
+            self.run_hook(*kind, *index, hook)?;
+        }
+        self.go()
+    }
+
+    fn run_hook(&self, kind: Kind, index: usize, hook: &Hook) -> Result {
+        let state = StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() };
+        let bundle = std::path::Path::new(&state.bundle);
+        let rootfs = std::path::Path::new(&state.root);
+        let place = match kind {
+            Kind::CreateContainer => Place::Container { init: self.pid, pidfd: None, rootfs },
+            _ => Place::Runtime { cwd: Some(bundle) },
+        };
+        hooks::run_hooks(kind, std::slice::from_ref(hook), &state, place).map_err(|error| match error {
+            Error::Hook { kind: name, how, stdout, stderr, .. } => {
+                Error::Hook { kind: name, index, how, stdout, stderr, field: kind.field(index) }
+            }
+            other => other,
+        })
+    }
+
+    fn warn(&mut self, fault: &Fault) {
+        let plan = self.launch.plan;
+        let Some(step) = plan.steps(fault.stage).get(usize::from(fault.step)) else { return };
+        let trouble = fault.trouble();
+        let text = format!("{}: {}: {}", plan::render(&step.op), trouble.call.name(), trouble.errno.desc());
+        self.warnings.push(Warning::new(step.field.clone(), text));
+    }
+}
+
+fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
+    match &step.op {
+        Op::Namespace(op) => namespaces::apply::apply_host(op, slots),
+        Op::Cgroup(op) => match *op {},
+        Op::Rootfs(op) => rootfs::apply::apply_host(op, slots),
+        Op::Process(op) => process::apply::apply_host(op, slots),
+        Op::Sync(_) => Err(Trouble::new(Call::None, Errno::EPROTO)),
+    }
+}
+
+fn apply_adopt(step: &Step, pid: i32) -> Effect {
+    match &step.op {
+        Op::Namespace(op) => namespaces::apply::apply_adopt(op, pid),
+        Op::Process(op) => process::apply::apply_adopt(op, pid),
+        _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
+    }
+}
+
+/// Cuts a state line around the number of its pid.
+fn split_at_pid(line: &[u8]) -> [Vec<u8>; 2] {
+    const KEY: &[u8] = b"\"pid\":";
+    let Some(at) = line.windows(KEY.len()).position(|window| window == KEY) else {
+        return [line.to_vec(), Vec::new()];
+    };
+    let (before, number) = line.split_at(at + KEY.len());
+    let digits = number.iter().take_while(|b| b.is_ascii_digit() || **b == b'-').count();
+    [before.to_vec(), number[digits..].to_vec()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_line_is_cut_around_its_pid() {
+        let [before, after] = split_at_pid(br#"{"id":"a","pid":0,"annotations":{"x":"\"pid\":7"}}"#);
+        assert_eq!(before, br#"{"id":"a","pid":"#);
+        assert_eq!(after, br#","annotations":{"x":"\"pid\":7"}}"#);
+    }
+}

@@ -1,0 +1,134 @@
+//! The step page: memory that the host process, the init and `start` share.
+//!
+//! The init marks each step before it takes it, with the time. So when the kernel kills it (out of memory, a seccomp
+//! filter), whoever looks knows at which step; and a fault that comes after `create` has left has a place where `start`
+//! finds it. For `create` the page is the file `steps` in the container's directory, for `run` anonymous memory.
+//!
+//! Layout, native byte order: a magic word, the current step, whether there is a fault, the fault, one time stamp a step.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
+
+use crate::fault::{Effect, Fault, Stage};
+use crate::sys::shared::{Shared, wall_clock};
+
+const MAGIC: u32 = 0x636f_7274;
+const AT_MAGIC: usize = 0;
+const AT_CURRENT: usize = 4;
+const AT_FAULT_FLAG: usize = 8;
+/// The page's size in bytes: what the host keeps in the same file begins there.
+const AT_SIZE: usize = 12;
+const AT_FAULT: usize = 16;
+/// The fault's room, rounded up to the alignment of a time stamp.
+const AT_TIMES: usize = (AT_FAULT + Fault::SIZE + 7) / 8 * 8;
+
+/// What the current word says before the first step.
+const NOT_YET: u32 = u32::MAX;
+
+/// A mapped step page.
+#[derive(Clone, Copy, Debug)]
+pub struct Page(Shared);
+
+impl Page {
+    /// Bytes for a plan whose child takes `steps` steps.
+    pub fn size(steps: usize) -> usize {
+        AT_TIMES + steps * size_of::<u64>()
+    }
+
+    /// Maps a fresh page: the file `fd`, already of this size, or anonymous memory.
+    pub fn create(fd: Option<RawFd>, steps: usize) -> Effect<Page> {
+        let page = Page(Shared::map(fd, Page::size(steps), true)?);
+        page.store(AT_MAGIC, MAGIC);
+        page.store(AT_CURRENT, NOT_YET);
+        page.store(AT_FAULT_FLAG, 0);
+        page.store(AT_SIZE, Page::size(steps) as u32);
+        Ok(page)
+    }
+
+    /// Maps the page of another process read-only; `None` for a file that is none.
+    pub fn open(fd: RawFd, len: usize) -> Option<Page> {
+        if len < AT_TIMES {
+            return None;
+        }
+        let page = Page(Shared::map(Some(fd), len, false).ok()?);
+        (page.load(AT_MAGIC) == MAGIC).then_some(page)
+    }
+
+    /// Where the page ends in its file.
+    pub fn tail(&self) -> usize {
+        self.load(AT_SIZE) as usize
+    }
+
+    /// Notes that `step` of `stage` begins; `ordinal` is its number among all of the child's steps.
+    pub fn mark(&self, stage: Stage, step: u16, ordinal: usize) {
+        self.0.write(AT_TIMES + ordinal * size_of::<u64>(), &wall_clock().to_ne_bytes());
+        self.store(AT_CURRENT, (stage as u32) << 16 | u32::from(step));
+    }
+
+    /// The step that was begun last.
+    pub fn current(&self) -> Option<(Stage, u16)> {
+        match self.load(AT_CURRENT) {
+            NOT_YET => None,
+            word => Some((Stage::from_u8((word >> 16) as u8)?, word as u16)),
+        }
+    }
+
+    /// When a step began, in nanoseconds of the wall clock; 0 when it didn't.
+    pub fn time(&self, ordinal: usize) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.read(AT_TIMES + ordinal * size_of::<u64>(), &mut bytes);
+        u64::from_ne_bytes(bytes)
+    }
+
+    /// Leaves a fault for whoever looks after the init is gone.
+    pub fn set_fault(&self, fault: &Fault) {
+        self.0.write(AT_FAULT, &fault.to_bytes());
+        self.store(AT_FAULT_FLAG, 1);
+    }
+
+    pub fn fault(&self) -> Option<Fault> {
+        if self.load(AT_FAULT_FLAG) != 1 {
+            return None;
+        }
+        let mut bytes = [0; Fault::SIZE];
+        self.0.read(AT_FAULT, &mut bytes);
+        Fault::from_bytes(&bytes)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        if let Some(word) = self.0.word(offset) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    fn load(&self, offset: usize) -> u32 {
+        self.0.word(offset).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::fault::{Call, Trouble};
+
+    #[test]
+    fn a_page_tells_the_last_step_and_the_fault() {
+        let page = Page::create(None, 3).unwrap();
+        assert!(page.current().is_none() && page.fault().is_none());
+        page.mark(Stage::StageTwo, 7, 1);
+        assert_eq!(page.current(), Some((Stage::StageTwo, 7)));
+        assert!(page.time(1) > 0 && page.time(0) == 0);
+        page.set_fault(&Fault::new(Stage::StageTwo, 7, Trouble::new(Call::Mount, Errno::EPERM)));
+        assert_eq!(page.fault().unwrap().trouble(), Trouble::new(Call::Mount, Errno::EPERM));
+    }
+
+    #[test]
+    fn a_step_without_room_for_its_time_harms_nothing() {
+        let page = Page::create(None, 1).unwrap();
+        page.mark(Stage::Start, 2, 100_000);
+        assert_eq!(page.current(), Some((Stage::Start, 2)));
+        assert_eq!(page.time(100_000), 0);
+    }
+}

@@ -1,0 +1,350 @@
+//! Plans the container's process: which of its properties are set, in which list, and what is executed. Pure.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+use oci_spec::runtime::{Process, Spec};
+
+use crate::error::Warning;
+use crate::field::Field;
+use crate::host::Host;
+use crate::namespaces::Kind;
+use crate::namespaces::plan::{Want, Wants};
+use crate::plan::{Point, Step};
+use crate::process::environment::{self, Environment};
+use crate::process::hooks::{self, Hooks};
+use crate::process::{Op, capabilities, scheduler};
+use crate::request::{Mode, Request};
+use crate::rootfs;
+
+/// What is executed at the end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exec {
+    pub args: Vec<CString>,
+    pub env: Vec<CString>,
+    /// Where the program is looked for, in order.
+    pub candidates: Vec<CString>,
+    /// HOME comes from the container's /etc/passwd.
+    pub needs_home: bool,
+    pub hooks: Vec<hooks::Hook>,
+}
+
+/// Everything the process contributes to a plan, by place.
+#[derive(Debug, Default)]
+pub struct ProcessPlan {
+    pub host: Vec<Step>,
+    pub adopt: Vec<Step>,
+    /// The child's very first steps, with the caller's rights.
+    pub first: Vec<Step>,
+    /// Stage two, before the root file system is mounted.
+    pub session: Vec<Step>,
+    /// While the child waits with its root mounted: the host's hooks.
+    pub mounted: Vec<Step>,
+    /// In the new root, before parts of it become read-only.
+    pub inside: Vec<Step>,
+    /// The rest of stage two, down to the container's own rights.
+    pub last: Vec<Step>,
+    pub start: Vec<Step>,
+    pub exec: Exec,
+    pub warnings: Vec<Warning>,
+}
+
+/// What planning a process needs to know beside the spec.
+pub struct Context<'a> {
+    pub host: &'a Host,
+    pub request: &'a Request,
+    pub wants: &'a Wants,
+}
+
+/// Plans the process of a spec.
+pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
+    let mut plan = ProcessPlan::default();
+    let request = context.request;
+    plan.host.push(Step::new(Op::OpenHostProc, Field::RUNTIME));
+    let kept = request.listen_fds.saturating_add(request.preserve_fds);
+    if kept > 0 {
+        let op = Op::CheckInherited { first: 3, count: kept };
+        plan.host.push(Step::new(op, Field::at("--preserve-fds")));
+    }
+    plan_hooks(&mut plan, spec);
+    if context.wants.is_new(Kind::Time) {
+        plan.session.push(Step::new(Op::Undumpable, Field::RUNTIME));
+    }
+    plan.session.push(Step::new(Op::NewSession, Field::RUNTIME));
+    if !request.no_new_keyring {
+        let name = CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
+        plan.session.push(Step::new(Op::SessionKeyring { name }, Field::RUNTIME));
+    }
+    match spec.process() {
+        Some(process) => plan_given(&mut plan, spec, process, context),
+        None => {
+            // The spec lets `create` go without; `start` then refuses.
+            plan_names(&mut plan, spec);
+            plan.first.push(Step::new(Op::Undumpable, Field::RUNTIME));
+        }
+    }
+    plan.last.push(Step::new(Op::CloseDescriptors { from: 3 + kept }, Field::RUNTIME));
+    plan.last.push(Step::new(Op::Undumpable, Field::RUNTIME));
+    if request.mode == Mode::Create {
+        plan.last.push(Step::new(Point::Ready, Field::RUNTIME));
+        plan.last.push(Step::new(Point::ExecFifo, Field::RUNTIME));
+    }
+    plan_start(&mut plan, spec);
+    plan
+}
+
+fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &Context) {
+    let linux = spec.linux().as_ref();
+    let request = context.request;
+    let environment = plan_environment(process, request);
+    plan_oom_and_limits(plan, process, context);
+    // A new time namespace's clocks are set through /proc/self, which a process that can't be dumped doesn't own.
+    if !context.wants.is_new(Kind::Time) {
+        plan.first.push(Step::new(Op::Undumpable, Field::RUNTIME));
+    }
+    let cwd = c_string(process.cwd().as_os_str().as_bytes());
+    plan.inside.push(Step::new(Op::MakeCwd { path: cwd.clone() }, Field::at("/process/cwd")));
+    plan_terminal(plan, process, context);
+    plan_names(plan, spec);
+    let sysctls = linux.and_then(|l| l.sysctl().as_ref());
+    let mut sysctls: Vec<_> = sysctls.into_iter().flatten().collect();
+    sysctls.sort();
+    for (key, value) in sysctls {
+        let op = Op::Sysctl { file: c_string(sysctl_file(key).as_bytes()), value: c_string(value.as_bytes()) };
+        plan.inside.push(Step::new(op, Field::at("/linux/sysctl").key(key)));
+    }
+    if let Some(given) = process.scheduler() {
+        let op = scheduler::plan_scheduler(given);
+        plan.last.push(Step::new(op, Field::at("/process/scheduler")));
+    }
+    if let Some(given) = process.io_priority() {
+        plan.last.push(Step::new(scheduler::plan_io_priority(given), Field::at("/process/ioPriority")));
+    }
+    if let Some(given) = linux.and_then(|l| l.personality().as_ref()) {
+        plan.last.push(Step::new(scheduler::plan_personality(given), Field::at("/linux/personality")));
+    }
+    if let Some(given) = linux.and_then(|l| l.memory_policy().as_ref()) {
+        plan.last.push(Step::new(scheduler::plan_memory_policy(given), Field::at("/linux/memoryPolicy")));
+    }
+    plan_identity(plan, process, context, &environment, cwd);
+    let arg0 = process.args().iter().flatten().next().cloned().unwrap_or_default();
+    plan.exec = Exec {
+        args: process.args().iter().flatten().map(|arg| c_string(arg.as_bytes())).collect(),
+        candidates: environment.candidates(&arg0),
+        env: environment.vars,
+        needs_home: environment.needs_home,
+        hooks: std::mem::take(&mut plan.exec.hooks),
+    };
+    plan.last.push(Step::new(Op::FindExecutable { arg0 }, Field::at("/process/args/0")));
+}
+
+/// From the container's root to its user, in the order that each call still has the right it needs.
+fn plan_identity(
+    plan: &mut ProcessPlan,
+    process: &Process,
+    context: &Context,
+    environment: &Environment,
+    cwd: CString,
+) {
+    let user = process.user();
+    let (uid, gid) = (user.uid(), user.gid());
+    let at = Field::at;
+    let last = context.host.last_capability;
+    let in_user_namespace = context.wants.get(Kind::User) != Want::Keep;
+    let available = capabilities::available(context.host, in_user_namespace);
+    let granted = capabilities::plan_capabilities(process.capabilities().as_ref(), available);
+    warn_capabilities(plan, process, &granted);
+    let mut step = |op: Op, field: Field| plan.last.push(Step::new(op, field));
+    if !process.terminal().unwrap_or(false) {
+        step(Op::OwnStdio { uid }, at("/process/user/uid"));
+    }
+    if environment.needs_home {
+        step(Op::Home { uid }, at("/process/user/uid"));
+    }
+    step(Op::EnterCwd { path: cwd.clone(), first: true }, at("/process/cwd"));
+    for (i, limit) in process.rlimits().iter().flatten().enumerate() {
+        let (resource, name) = scheduler::rlimit(limit.typ());
+        let op = Op::Limit { resource, name, soft: limit.soft(), hard: limit.hard() };
+        step(op, Field::item("/process/rlimits", i, ""));
+    }
+    step(Op::BoundingSet { keep: granted.bounding, last }, at("/process/capabilities/bounding"));
+    step(Op::KeepCapabilities { keep: true }, at("/process/capabilities"));
+    let gids = user.additional_gids().clone().unwrap_or_default();
+    step(Op::Groups { gids }, at("/process/user/additionalGids"));
+    step(Op::Gid { gid }, at("/process/user/gid"));
+    step(Op::Uid { uid }, at("/process/user/uid"));
+    step(Op::KeepCapabilities { keep: false }, at("/process/capabilities"));
+    // Absent means inherited by the letter of the spec; every peer and every engine counts on 0022.
+    step(Op::Umask { mask: user.umask().unwrap_or(0o022) }, at("/process/user/umask"));
+    step(Op::EnterCwd { path: cwd, first: false }, at("/process/cwd"));
+    step(Op::VerifyCwd, at("/process/cwd"));
+    step(Op::Capabilities { sets: granted.sets }, at("/process/capabilities"));
+    if granted.ambient != 0 {
+        step(Op::Ambient { set: granted.ambient, last }, at("/process/capabilities/ambient"));
+    }
+    if process.no_new_privileges().unwrap_or(false) {
+        step(Op::NoNewPrivileges, at("/process/noNewPrivileges"));
+    }
+}
+
+fn warn_capabilities(plan: &mut ProcessPlan, process: &Process, granted: &capabilities::Granted) {
+    let mut warn = |field: &'static str, text: String| plan.warnings.push(Warning::new(Field::at(field), text));
+    if process.capabilities().is_none() {
+        warn("/process/capabilities", "absent, so the process gets no capabilities".to_owned());
+    }
+    if !granted.unavailable.is_empty() {
+        let names = granted.unavailable.join(" ");
+        warn("/process/capabilities", format!("ignoring unknown or unavailable capabilities: [{names}]"));
+    }
+    for name in &granted.not_ambient {
+        let text = format!("can't raise ambient capability {name}: it is not permitted and inheritable");
+        warn("/process/capabilities/ambient", text);
+    }
+}
+
+fn plan_oom_and_limits(plan: &mut ProcessPlan, process: &Process, context: &Context) {
+    let user = context.wants.get(Kind::User);
+    let mut by_host = Vec::new();
+    let mut by_child = Vec::new();
+    if let Some(value) = process.oom_score_adj() {
+        let text = c_string(value.to_string().as_bytes());
+        let step = Step::new(Op::OomScoreAdjust { value, text }, Field::at("/process/oomScoreAdj"));
+        if user == Want::New { by_host.push(step) } else { by_child.push(step) }
+    }
+    if user != Want::Keep {
+        for (i, limit) in process.rlimits().iter().flatten().enumerate() {
+            let (resource, name) = scheduler::rlimit(limit.typ());
+            let op = Op::RaiseLimit { resource, name, soft: limit.soft(), hard: limit.hard() };
+            let step = Step::new(op, Field::item("/process/rlimits", i, ""));
+            if user == Want::New { by_host.push(step) } else { by_child.push(step) }
+        }
+    }
+    plan.adopt.extend(by_host);
+    plan.first.extend(by_child);
+}
+
+fn plan_terminal(plan: &mut ProcessPlan, process: &Process, context: &Context) {
+    if !process.terminal().unwrap_or(false) {
+        return;
+    }
+    if let Some(path) = &context.request.console_socket {
+        let op = Op::ConnectConsole { path: path.clone() };
+        plan.host.push(Step::new(op, Field::at("--console-socket")));
+    }
+    let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+    let size = process.console_size();
+    let (rows, columns) = size.map_or((0, 0), |size| (short(size.height()), short(size.width())));
+    let op = Op::Terminal { rows, columns, owner: process.user().uid() };
+    plan.inside.push(Step::new(op, Field::at("/process/terminal")));
+    // Without a mount namespace the bind would be seen by the whole host.
+    if context.wants.get(Kind::Mount) != Want::Keep {
+        plan.inside.push(Step::new(rootfs::Op::BindConsole, Field::at("/process/terminal")));
+    }
+}
+
+fn plan_names(plan: &mut ProcessPlan, spec: &Spec) {
+    if let Some(name) = spec.hostname().as_ref().filter(|name| !name.is_empty()) {
+        plan.inside.push(Step::new(Op::Hostname { name: c_string(name.as_bytes()) }, Field::at("/hostname")));
+    }
+    if let Some(name) = spec.domainname().as_ref().filter(|name| !name.is_empty()) {
+        plan.inside.push(Step::new(Op::Domainname { name: c_string(name.as_bytes()) }, Field::at("/domainname")));
+    }
+}
+
+fn plan_environment(process: &Process, request: &Request) -> Environment {
+    let mut extra = Vec::new();
+    if request.listen_fds > 0 {
+        // sd_listen_fds(3): the program is the container's pid 1, or looks as if it were to its own library.
+        extra.push(("LISTEN_FDS", request.listen_fds.to_string()));
+        extra.push(("LISTEN_PID", "1".to_owned()));
+        extra.extend(request.listen_fd_names.clone().map(|names| ("LISTEN_FDNAMES", names)));
+    }
+    environment::plan_environment(process.env().as_deref().unwrap_or_default(), &extra)
+}
+
+fn plan_hooks(plan: &mut ProcessPlan, spec: &Spec) {
+    let Hooks { prestart, create_runtime, create_container, start_container, .. } = hooks::plan::plan_hooks(spec);
+    let lists = [
+        (hooks::Kind::Prestart, prestart),
+        (hooks::Kind::CreateRuntime, create_runtime),
+        (hooks::Kind::CreateContainer, create_container),
+    ];
+    for (kind, list) in lists {
+        for (index, hook) in list.into_iter().enumerate() {
+            plan.mounted.push(Step::new(Op::Hook { kind, index, hook }, kind.field(index)));
+        }
+    }
+    plan.exec.hooks = start_container;
+}
+
+/// The poststop hooks as steps of an undo.
+pub fn plan_poststop(spec: &Spec) -> impl Iterator<Item = Step> {
+    let kind = hooks::Kind::Poststop;
+    let hooks = hooks::plan::plan_hooks(spec).poststop.into_iter().enumerate();
+    hooks.map(move |(index, hook)| Step::new(Op::Hook { kind, index, hook }, kind.field(index)))
+}
+
+fn plan_start(plan: &mut ProcessPlan, spec: &Spec) {
+    for (index, hook) in plan.exec.hooks.iter().enumerate() {
+        let path = c_string(hook.path.as_os_str().as_bytes());
+        plan.start.push(Step::new(Op::StartHook { index, path }, hooks::Kind::StartContainer.field(index)));
+    }
+    if let Some(process) = spec.process() {
+        plan.start.push(Step::new(Op::ResetSignals, Field::RUNTIME));
+        let arg0 = process.args().iter().flatten().next().cloned().unwrap_or_default();
+        plan.start.push(Step::new(Op::Exec { arg0 }, Field::at("/process/args/0")));
+    }
+}
+
+/// The fields of this domain that are not applied yet: a run names them in its one warning and goes on without.
+pub fn unapplied(spec: &Spec) -> Vec<Field> {
+    let linux = spec.linux().as_ref();
+    let process = spec.process().as_ref();
+    let asked = [
+        ("/linux/seccomp", linux.is_some_and(|l| l.seccomp().is_some())),
+        ("/linux/mountLabel", linux.is_some_and(|l| l.mount_label().as_deref().is_some_and(|s| !s.is_empty()))),
+        ("/linux/intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
+        ("/linux/netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
+        (
+            "/process/apparmorProfile",
+            process.is_some_and(|p| p.apparmor_profile().as_deref().is_some_and(|s| !s.is_empty())),
+        ),
+        ("/process/selinuxLabel", process.is_some_and(|p| p.selinux_label().as_deref().is_some_and(|s| !s.is_empty()))),
+    ];
+    asked.into_iter().filter(|(_, asked)| *asked).map(|(pointer, _)| Field::at(pointer)).collect()
+}
+
+/// The file below /proc of a kernel parameter: `net.ipv4.ip_forward` and `net/ipv4/ip_forward` are the same. Where a
+/// slash comes first, dots are part of names (sysctl(8)).
+fn sysctl_file(key: &str) -> String {
+    let slashes = key.find(['.', '/']).is_some_and(|at| key.as_bytes().get(at) == Some(&b'/'));
+    let path = if slashes {
+        key.to_owned()
+    } else {
+        key.chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect()
+    };
+    format!("sys/{path}")
+}
+
+/// Validation has refused NUL bytes before.
+fn c_string(bytes: &[u8]) -> CString {
+    CString::new(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_and_slashes_name_the_same_parameter() {
+        assert_eq!(sysctl_file("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
+        assert_eq!(sysctl_file("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(sysctl_file("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+    }
+}

@@ -1,0 +1,202 @@
+//! From a fault to an error: which step it was, in words, and the few steps whose failure has words of its own.
+//!
+//! `start` needs this without a plan, so `create` leaves what is told of the last steps in the file of the step page,
+//! behind the page.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::fault::{Call, Fault, Stage, Trouble};
+use crate::field::Field;
+use crate::plan::{self, Op, Plan, Step};
+use crate::process::hooks::Kind;
+use crate::process::page::Page;
+use crate::process::{Op as ProcessOp, executable, start_hook};
+use crate::rootfs;
+use crate::sys::wait::End;
+
+/// What is told of a step when it fails.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Told {
+    sentence: String,
+    /// The JSON pointer.
+    field: String,
+    about: About,
+    #[serde(skip)]
+    hint: Option<rootfs::Op>,
+}
+
+/// Steps whose failure has words of its own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+enum About {
+    #[default]
+    Step,
+    Program {
+        arg0: String,
+    },
+    StartHook {
+        index: usize,
+    },
+}
+
+impl Told {
+    pub fn of(step: &Step) -> Told {
+        let about = match &step.op {
+            Op::Process(ProcessOp::FindExecutable { arg0 } | ProcessOp::Exec { arg0 }) => {
+                About::Program { arg0: arg0.clone() }
+            }
+            Op::Process(ProcessOp::StartHook { index, .. }) => About::StartHook { index: *index },
+            _ => About::Step,
+        };
+        let hint = match &step.op {
+            Op::Rootfs(op) => Some(op.clone()),
+            _ => None,
+        };
+        Told { sentence: plan::render(&step.op), field: step.field.pointer().to_owned(), about, hint }
+    }
+
+    fn field(&self) -> Field {
+        Field::recorded(self.field.clone())
+    }
+}
+
+/// A step that failed, as an error with everything that is known of it.
+pub fn step_error(told: &Told, stage: Stage, index: usize, trouble: Trouble, detail: &str) -> Error {
+    let hint = told.hint.as_ref().and_then(|op| rootfs::hint(op, trouble)).unwrap_or_default();
+    Error::Step {
+        stage,
+        index,
+        sentence: told.sentence.clone(),
+        field: told.field(),
+        trouble,
+        detail: detail.to_owned(),
+        hint: hint.to_owned(),
+    }
+}
+
+/// The error behind a fault that a child sent or left.
+pub fn fault_error(told: &Told, fault: &Fault) -> Error {
+    let trouble = fault.trouble();
+    match &told.about {
+        About::Program { arg0 } if trouble.call != Call::Injected => {
+            let why = executable::render_reason(arg0, trouble.errno);
+            Error::Executable { arg0: arg0.clone(), why, errno: trouble.errno, field: told.field() }
+        }
+        About::StartHook { index } if trouble.call == Call::Hook => {
+            let (how, stderr) = start_hook::render_failure(trouble.errno, &fault.detail);
+            let kind = Kind::StartContainer.name();
+            Error::Hook { kind, index: *index, how, stdout: String::new(), stderr, field: told.field() }
+        }
+        _ => step_error(told, fault.stage, usize::from(fault.step), trouble, &fault.detail_text()),
+    }
+}
+
+/// An init that ended without a word: the last step that it marked tells where.
+pub fn died(told: &Told, stage: Stage, index: usize, how: &str) -> Error {
+    let hint = match how {
+        how if how.contains("SIGKILL") => "SIGKILL without a sender is the kernel's: look for the OOM killer in dmesg",
+        how if how.contains("SIGSYS") => "SIGSYS comes from a seccomp filter around corten itself",
+        _ => "",
+    };
+    Error::InitDied {
+        how: how.to_owned(),
+        stage,
+        index,
+        sentence: told.sentence.clone(),
+        field: told.field(),
+        hint: hint.to_owned(),
+    }
+}
+
+/// How a dead init ended, in words.
+pub fn render_end(end: End) -> String {
+    match end {
+        End::Exited(code) => format!("exited with {code}"),
+        End::Killed(signal) => match nix::sys::signal::Signal::try_from(signal) {
+            Ok(signal) => format!("was killed by {signal}"),
+            Err(_) => format!("was killed by signal {signal}"),
+        },
+    }
+}
+
+/// What `create` leaves for `start` behind the step page: the last steps in words.
+pub fn render_last_steps(plan: &Plan) -> Vec<u8> {
+    let told: Vec<Told> = plan.start.iter().map(Told::of).collect();
+    serde_json::to_vec(&told).unwrap_or_default()
+}
+
+/// What went wrong between the exec fifo and the program, read from the file of the step page; `None` when the program
+/// was reached, and when the file is not what `create` left.
+pub fn left_fault(file: &std::path::Path) -> Option<Error> {
+    use std::os::fd::AsRawFd;
+    let bytes = std::fs::read(file).ok()?;
+    let page = Page::open(std::fs::File::open(file).ok()?.as_raw_fd(), bytes.len())?;
+    let told: Vec<Told> = serde_json::from_slice(bytes.get(page.tail()..)?).unwrap_or_default();
+    let of = |step: u16| told.get(usize::from(step)).cloned().unwrap_or_default();
+    if let Some(fault) = page.fault() {
+        return Some(fault_error(&of(fault.step), &fault));
+    }
+    let (stage, step) = page.current()?;
+    if stage == Stage::Start && usize::from(step) + 1 == told.len() {
+        return None;
+    }
+    Some(died(&of(step), stage, usize::from(step), "ended without a word"))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    fn exec() -> Told {
+        Told::of(&Step::new(ProcessOp::Exec { arg0: "sh".into() }, Field::at("/process/args/0")))
+    }
+
+    #[test]
+    fn an_init_that_dies_silently_is_reported_with_its_step() {
+        let told = Told::of(&Step::new(ProcessOp::NewSession, Field::RUNTIME));
+        let text = died(&told, Stage::StageTwo, 4, &render_end(End::Killed(libc::SIGKILL))).to_string();
+        assert!(text.contains("SIGKILL") && text.contains("stage_two step 4 (start a new session)"), "{text}");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_named_in_the_words_that_engines_match() {
+        let fault = Fault::new(Stage::Start, 0, Trouble::new(Call::FindExecutable, Errno::ENOENT));
+        let text = fault_error(&exec(), &fault).to_string();
+        assert_eq!(text, "exec: \"sh\": executable file not found in $PATH");
+    }
+
+    #[test]
+    fn start_finds_in_the_file_what_the_init_left() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let size = Page::size(1);
+        file.as_file().set_len(size as u64).unwrap();
+        let page = Page::create(Some(file.as_file().as_raw_fd()), 1).unwrap();
+        std::io::Seek::seek(file.as_file_mut(), std::io::SeekFrom::End(0)).unwrap();
+        file.write_all(&serde_json::to_vec(&[exec()]).unwrap()).unwrap();
+        page.mark(Stage::Start, 0, 0);
+        assert!(left_fault(file.path()).is_none());
+        page.set_fault(&Fault::new(Stage::Start, 0, Trouble::new(Call::Exec, Errno::ENOEXEC)));
+        assert_eq!(left_fault(file.path()).unwrap().to_string(), "exec: \"sh\": exec format error");
+    }
+
+    #[test]
+    fn an_init_killed_after_the_fifo_is_no_success() {
+        use std::os::fd::AsRawFd;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(Page::size(1) as u64).unwrap();
+        let page = Page::create(Some(file.as_file().as_raw_fd()), 1).unwrap();
+        page.mark(Stage::StageTwo, 30, 0);
+        assert!(matches!(left_fault(file.path()), Some(Error::InitDied { .. })));
+    }
+
+    #[test]
+    fn a_foreign_file_is_no_fault() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7u8; 5000]).unwrap();
+        assert!(left_fault(file.path()).is_none());
+    }
+}

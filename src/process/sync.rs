@@ -1,0 +1,105 @@
+//! The one dialect on the control socket between host and child: messages of one fixed size, no text.
+
+use std::os::fd::RawFd;
+
+use crate::fault::{Effect, Fault};
+use crate::plan::Point;
+use crate::sys::socket;
+
+/// One message.
+#[derive(Clone, Copy)]
+pub enum Message {
+    /// Host to child: go on.
+    Go,
+    /// Child to host: I have come to this point.
+    At(Point),
+    /// Child to host: the init is this process, in the host's pid namespace.
+    Forked(i32),
+    /// Child to host: this went wrong and I go on.
+    Warning(Fault),
+    /// Child to host: this went wrong and I end.
+    Failed(Fault),
+}
+
+const SIZE: usize = 8 + Fault::SIZE;
+
+impl Message {
+    fn to_bytes(self) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        let (kind, value): (u32, i32) = match self {
+            Message::Go => (1, 0),
+            Message::At(point) => (2, point as i32),
+            Message::Forked(pid) => (3, pid),
+            Message::Warning(_) => (4, 0),
+            Message::Failed(_) => (5, 0),
+        };
+        bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&value.to_ne_bytes());
+        if let Message::Warning(fault) | Message::Failed(fault) = self {
+            bytes[8..].copy_from_slice(&fault.to_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; SIZE]) -> Option<Message> {
+        let kind = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let value = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        let fault = || {
+            let mut fault = [0; Fault::SIZE];
+            fault.copy_from_slice(&bytes[8..]);
+            Fault::from_bytes(&fault)
+        };
+        match kind {
+            1 => Some(Message::Go),
+            2 => Point::ALL.into_iter().find(|point| *point as i32 == value).map(Message::At),
+            3 => Some(Message::Forked(value)),
+            4 => fault().map(Message::Warning),
+            5 => fault().map(Message::Failed),
+            _ => None,
+        }
+    }
+
+    /// Sends the message; no heap, so it works after clone.
+    pub fn send(self, socket: RawFd) -> Effect {
+        socket::send(socket, &self.to_bytes())
+    }
+
+    /// The next message; `None` when the other side is gone or has sent something foreign.
+    pub fn receive(socket: RawFd) -> Effect<Option<Message>> {
+        let mut bytes = [0; SIZE];
+        match socket::receive(socket, &mut bytes)? {
+            SIZE => Ok(Message::from_bytes(&bytes)),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::fault::{Call, Stage, Trouble};
+
+    #[test]
+    fn every_message_arrives_as_it_was_sent() {
+        let fault = Fault::new(Stage::Start, 4, Trouble::new(Call::Exec, Errno::ENOENT));
+        let (a, b) = socket::pair().unwrap();
+        for message in [Message::Go, Message::Forked(77), Message::Warning(fault), Message::Failed(fault)]
+            .into_iter()
+            .chain(Point::ALL.map(Message::At))
+        {
+            message.send(a).unwrap();
+            let got = Message::receive(b).unwrap().unwrap();
+            assert_eq!(got.to_bytes(), message.to_bytes());
+        }
+        crate::sys::descriptor::close(a);
+        assert!(Message::receive(b).unwrap().is_none());
+        crate::sys::descriptor::close(b);
+    }
+
+    #[test]
+    fn a_foreign_message_is_none() {
+        assert!(Message::from_bytes(&[9; SIZE]).is_none());
+    }
+}

@@ -1,0 +1,155 @@
+//! New file systems: configured and filled while they are detached, then attached by descriptor.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use super::super::options::Attributes;
+use super::super::{Filesystem, Finish};
+use super::target::{Kind, open_target};
+use super::{attach, copyup, legacy};
+use crate::fault::{Call, Effect, Trouble};
+use crate::slots::{Slot, Slots};
+use crate::sys::file::{self, Digits};
+use crate::sys::kernel::{self, NEW_MOUNT_API};
+use crate::sys::{mount, path};
+
+/// mount(2) takes at most a page of data.
+const DATA_MAX: usize = 4096;
+
+/// The flags of a host directory that stands in for a file system that can't be mounted.
+const STAND_IN: Attributes = Attributes {
+    set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
+    clear: 0,
+};
+
+/// Mounts a new file system inside the root.
+pub(super) fn mount_filesystem(fs: &Filesystem, slots: &mut Slots) -> Effect {
+    let root = slots.get(Slot::ROOTFS)?;
+    let target = open_target(root, &fs.target, Kind::Directory)?;
+    let mode = if fs.inherit_mode { Some(Digits::octal(file::fstat(target)?.permissions())) } else { None };
+    let mode = mode.as_ref().map(Digits::as_cstr);
+    let mounted = match if kernel::lacks(NEW_MOUNT_API) {
+        mount_old(fs, mode, root, target, slots)
+    } else {
+        mount_new(fs, mode, target, slots)
+    } {
+        Err(Trouble { errno: Errno::EPERM, .. }) if fs.stand_in.is_some() => return bind_stand_in(fs, target, slots),
+        mounted => mounted?,
+    };
+    file::close(target);
+    attach::finish(mounted, &fs.finish, slots)
+}
+
+fn mount_new(fs: &Filesystem, mode: Option<&CStr>, target: RawFd, slots: &Slots) -> Effect<RawFd> {
+    let mounted = match create(fs, mode, true) {
+        Err(Trouble { errno: Errno::EINVAL, .. }) if fs.without_gid.is_some() => create(fs, mode, false)?,
+        created => created?,
+    };
+    if let Some(namespace) = fs.idmap {
+        attach::map_ids(mounted, slots.get(namespace)?, false)?;
+    }
+    if fs.copy_up {
+        copyup::fill(target, mounted)?;
+    }
+    mount::move_mount(mounted, target)?;
+    Ok(mounted)
+}
+
+/// A detached mount of the file system.
+fn create(fs: &Filesystem, mode: Option<&CStr>, with_gid: bool) -> Effect<RawFd> {
+    let context = mount::fsopen(&fs.fstype)?;
+    mount::fsconfig_set(context, c"source", Some(&fs.source))?;
+    for datum in &fs.data {
+        if with_gid || datum.key.as_c_str() != c"gid" {
+            mount::fsconfig_set(context, &datum.key, datum.value.as_deref())?;
+        }
+    }
+    if mode.is_some() {
+        mount::fsconfig_set(context, c"mode", mode)?;
+    }
+    let created = mount::fsconfig_create(context).and_then(|()| mount::fsmount(context, fs.finish.attributes.set));
+    file::close(context);
+    created
+}
+
+fn mount_old(fs: &Filesystem, mode: Option<&CStr>, root: RawFd, target: RawFd, slots: &Slots) -> Effect<RawFd> {
+    if fs.idmap.is_some() {
+        return Err(Trouble::new(Call::MountSetattr, Errno::ENOSYS));
+    }
+    let flags = fs.flags | legacy::ms_flags(fs.finish.attributes.set);
+    let mount_with = |data: &CStr| {
+        let mut page = [0; DATA_MAX];
+        let data = append_mode(data, mode, &mut page)?;
+        legacy::mount_on(slots, target, &fs.fstype, &fs.source, flags, data)
+    };
+    match (mount_with(&fs.joined), &fs.without_gid) {
+        (Err(Trouble { errno: Errno::EINVAL, .. }), Some(without_gid)) => mount_with(without_gid)?,
+        (mounted, _) => mounted?,
+    }
+    let mounted = legacy::reopen(root, &fs.target)?;
+    if fs.copy_up {
+        copyup::fill(target, mounted)?;
+    }
+    Ok(mounted)
+}
+
+/// `data,mode=755` in a buffer on the stack.
+fn append_mode<'p>(data: &CStr, mode: Option<&CStr>, page: &'p mut [u8; DATA_MAX]) -> Effect<&'p CStr> {
+    let too_long = Trouble::new(Call::Mount, Errno::E2BIG);
+    let mut at = 0;
+    let mut append = |bytes: &[u8]| -> Effect {
+        let place = page.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())).ok_or(too_long)?;
+        place.copy_from_slice(bytes);
+        at += bytes.len();
+        Ok(())
+    };
+    append(data.to_bytes())?;
+    if let Some(mode) = mode {
+        append(if data.is_empty() { b"mode=" } else { b",mode=" })?;
+        append(mode.to_bytes())?;
+    }
+    append(b"\0")?;
+    CStr::from_bytes_until_nul(page).map_err(|_| too_long)
+}
+
+/// Binds a directory of the host, read-only, where the kernel refuses the file system itself: a user namespace may
+/// mount a sysfs only together with a network namespace of its own.
+fn bind_stand_in(fs: &Filesystem, target: RawFd, slots: &mut Slots) -> Effect {
+    let Some(source) = fs.stand_in.as_deref() else { return Ok(()) };
+    let finish = Finish { attributes: STAND_IN, recursive: STAND_IN, propagation: Vec::new(), keep: fs.finish.keep };
+    if kernel::lacks(NEW_MOUNT_API | kernel::MOUNT_SETATTR) {
+        let source = path::open(path::CWD, source, libc::O_PATH, 0)?;
+        legacy::bind(slots, source, target, true)?;
+        file::close(source);
+        let mounted = legacy::reopen(slots.get(Slot::ROOTFS)?, &fs.target)?;
+        attach::change(mounted, STAND_IN, slots)?;
+        file::close(target);
+        file::close(mounted);
+        return Ok(());
+    }
+    let tree = mount::open_tree(path::CWD, source, true, true)?;
+    mount::move_mount(tree, target)?;
+    file::close(target);
+    attach::finish(tree, &finish, slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_joined_to_the_data() {
+        let mut page = [0; DATA_MAX];
+        assert_eq!(append_mode(c"size=64k", Some(c"755"), &mut page).unwrap(), c"size=64k,mode=755");
+        assert_eq!(append_mode(c"", Some(c"1777"), &mut page).unwrap(), c"mode=1777");
+        assert_eq!(append_mode(c"a", None, &mut page).unwrap(), c"a");
+    }
+
+    #[test]
+    fn data_longer_than_a_page_is_an_error() {
+        let long = std::ffi::CString::new("x".repeat(DATA_MAX)).unwrap();
+        assert_eq!(append_mode(&long, None, &mut [0; DATA_MAX]).unwrap_err().errno, Errno::E2BIG);
+    }
+}

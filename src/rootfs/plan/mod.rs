@@ -1,0 +1,273 @@
+//! config.json, the command line and the host's facts become the rootfs steps. Pure: nothing here touches a file.
+//!
+//! The order of the steps is what keeps a container in: propagation is cut before anything is mounted, devices and
+//! links are made by descriptor before the root is entered, and what is read-only or masked becomes so last, when
+//! nothing has to be created any more.
+
+mod device;
+mod idmap;
+mod mount;
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+
+use super::options;
+use super::{Op, Root};
+use crate::error::Violation;
+use crate::field::Field;
+use crate::host::Host;
+use crate::plan::Step;
+use crate::request::Request;
+use crate::slots::SlotCounter;
+
+/// The steps that make, enter and finish the root file system, by where they run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RootfsPlan {
+    /// On the host, before clone.
+    pub host: Vec<Step>,
+    /// Inside, up to where the hooks of the runtime run.
+    pub mount: Vec<Step>,
+    /// The change of the root.
+    pub enter: Vec<Step>,
+    /// What becomes read-only or masked. Writes to /proc/sys have to be done before.
+    pub finish: Vec<Step>,
+}
+
+/// What planning reads and what it has made so far.
+struct Planner<'a> {
+    spec: &'a Spec,
+    host: &'a Host,
+    request: &'a Request,
+    slots: &'a mut SlotCounter,
+    plan: RootfsPlan,
+    violations: Vec<Violation>,
+}
+
+/// Plans the root file system of a container.
+///
+/// # Errors
+/// Everything that config.json asks for and that can't be: options that a bind mount doesn't have, id mappings that
+/// are incomplete, mounts without a mount namespace.
+pub fn plan_rootfs(
+    spec: &Spec,
+    host: &Host,
+    request: &Request,
+    slots: &mut SlotCounter,
+) -> Result<RootfsPlan, Vec<Violation>> {
+    let mut planner = Planner { spec, host, request, slots, plan: RootfsPlan::default(), violations: Vec::new() };
+    if planner.namespace(LinuxNamespaceType::Mount).is_some() {
+        planner.plan_mounted_root();
+    } else {
+        planner.plan_bare_root();
+    }
+    if planner.violations.is_empty() { Ok(planner.plan) } else { Err(planner.violations) }
+}
+
+/// Propagation of "/" while the container's mounts are made. A slave still sees what the host mounts later and tells
+/// it nothing; anything that shares is what the config asked for.
+fn propagation_of_host_root(configured: Option<u64>) -> u64 {
+    match configured {
+        Some(flags) if flags & libc::MS_SHARED != 0 => flags,
+        Some(flags) if flags & libc::MS_PRIVATE != 0 => libc::MS_PRIVATE | libc::MS_REC,
+        _ => libc::MS_SLAVE | libc::MS_REC,
+    }
+}
+
+impl Planner<'_> {
+    fn violate(&mut self, violation: Violation) {
+        self.violations.push(violation);
+    }
+
+    /// The configured namespace of this type: its path, or `Some(None)` for a new one.
+    fn namespace(&self, wanted: LinuxNamespaceType) -> Option<Option<&Path>> {
+        let namespaces = self.spec.linux().as_ref()?.namespaces().as_ref()?;
+        let namespace = namespaces.iter().find(|namespace| namespace.typ() == wanted)?;
+        Some(namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()))
+    }
+
+    fn in_user_namespace(&self) -> bool {
+        self.namespace(LinuxNamespaceType::User).is_some()
+    }
+
+    /// Whether sources are taken on the host: the mapped root of a user namespace may not reach them. A caller without
+    /// privileges can't take them there, and reaches as much inside.
+    fn takes_sources_early(&self) -> bool {
+        self.in_user_namespace() && self.host.euid == 0
+    }
+
+    /// Converts to a C string, or records why not.
+    fn c_string(&mut self, text: impl AsRef<OsStr>, field: &Field) -> Option<CString> {
+        match CString::new(text.as_ref().as_bytes()) {
+            Ok(text) => Some(text),
+            Err(_) => {
+                self.violate(Violation::new(field.clone(), "must not contain a NUL character"));
+                None
+            }
+        }
+    }
+
+    /// An absolute path inside the container without `.` and `..`; relative ones start at "/" (config.md, "Mounts").
+    fn inside(&mut self, path: &Path, field: &Field) -> Option<CString> {
+        self.c_string(clean(path), field)
+    }
+
+    /// An absolute path on the host; relative ones start at the bundle.
+    fn outside(&mut self, path: &Path, field: &Field) -> Option<CString> {
+        let path: PathBuf = self.request.bundle.join(path).components().collect();
+        self.c_string(path, field)
+    }
+
+    fn root(&mut self) -> Option<Root> {
+        let field = Field::at("/root/path");
+        let Some(root) = self.spec.root() else {
+            self.violate(Violation::new(Field::at("/root"), "is required"));
+            return None;
+        };
+        let path = root.path();
+        if path.as_os_str().is_empty() {
+            self.violate(Violation::new(field, "must not be empty"));
+            return None;
+        }
+        let bundle = match path.is_absolute() {
+            true => None,
+            false => {
+                let bundle = self.request.bundle.clone();
+                Some(self.c_string(bundle, &Field::at("--bundle"))?)
+            }
+        };
+        Some(Root { bundle, path: self.c_string(path, &field)? })
+    }
+
+    fn propagation(&mut self) -> Option<u64> {
+        let spec = self.spec;
+        let name = spec.linux().as_ref()?.rootfs_propagation().as_deref().filter(|name| !name.is_empty())?;
+        let field = Field::at("/linux/rootfsPropagation");
+        let Some(flags) = options::propagation(name) else {
+            self.violate(
+                Violation::new(field, format!("rootfsPropagation={name} is not supported"))
+                    .hint("use shared, slave, private or unbindable, or their recursive forms rshared, rslave, …"),
+            );
+            return None;
+        };
+        if self.request.no_pivot && flags & libc::MS_PRIVATE != 0 {
+            self.violate(Violation::new(field, "rootfsPropagation of [r]private is not safe without pivot_root"));
+        }
+        Some(flags)
+    }
+
+    fn plan_mounted_root(&mut self) {
+        let propagation = self.propagation();
+        let root = self.root();
+        let propagation_field = match propagation {
+            Some(_) => Field::at("/linux/rootfsPropagation"),
+            None => Field::RUNTIME,
+        };
+        let of_host = propagation_of_host_root(propagation);
+        self.plan.mount.push(Step::new(Op::OpenHostProc, Field::RUNTIME));
+        self.plan.mount.push(Step::new(Op::Propagate(of_host), propagation_field.clone()));
+        if let Some(root) = root {
+            if of_host & libc::MS_SHARED != 0 {
+                self.plan.mount.push(Step::new(Op::PrivateParent(root.clone()), propagation_field.clone()));
+            }
+            self.plan.mount.push(Step::new(Op::AttachRoot(root), Field::at("/root/path")));
+        }
+        self.plan_mounts();
+        self.plan_devices();
+        self.plan.mount.push(Step::new(Op::OpenProc, Field::RUNTIME));
+        self.plan_enter();
+        if let Some(flags) = propagation {
+            self.plan.enter.push(Step::new(Op::PropagateRoot(flags), propagation_field));
+        }
+        self.plan_finish();
+    }
+
+    fn plan_enter(&mut self) {
+        if self.request.no_pivot {
+            let field = Field::at("--no-pivot");
+            self.plan.enter.push(Step::new(Op::HideHostFilesystems, field.clone()));
+            self.plan.enter.push(Step::new(Op::MoveRoot, field));
+        } else {
+            self.plan.enter.push(Step::new(Op::PivotRoot, Field::at("/root/path")));
+        }
+    }
+
+    fn plan_finish(&mut self) {
+        let spec = self.spec;
+        if spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
+            self.plan.finish.push(Step::new(Op::ReadOnlyRoot, Field::at("/root/readonly")));
+        }
+        let Some(linux) = spec.linux() else { return };
+        for (i, path) in linux.readonly_paths().iter().flatten().enumerate() {
+            let field = Field::item("/linux/readonlyPaths", i, "");
+            if let Some(path) = self.inside(Path::new(path), &field) {
+                self.plan.finish.push(Step::new(Op::ReadOnlyPath { path }, field));
+            }
+        }
+        let null = self.slots.take();
+        for (i, path) in linux.masked_paths().iter().flatten().enumerate() {
+            let field = Field::item("/linux/maskedPaths", i, "");
+            if let Some(path) = self.inside(Path::new(path), &field) {
+                self.plan.finish.push(Step::new(Op::MaskPath { path, null }, field));
+            }
+        }
+    }
+
+    /// Without a mount namespace every mount would be the host's: there is a chroot and nothing else.
+    fn plan_bare_root(&mut self) {
+        let spec = self.spec;
+        let hint = "add {\"type\": \"mount\"} to linux.namespaces";
+        let mut refuse = |asked: bool, field: Field, why: &str| {
+            if asked {
+                self.violations.push(Violation::new(field, why).hint(hint));
+            }
+        };
+        let linux = spec.linux().as_ref();
+        let asks = |paths: Option<&Option<Vec<String>>>| paths.into_iter().flatten().any(|list| !list.is_empty());
+        let restrict = "unable to restrict sys entries without a private MNT namespace";
+        refuse(
+            spec.mounts().iter().flatten().next().is_some(),
+            Field::at("/mounts"),
+            "mounts need a mount namespace of the container's own",
+        );
+        refuse(asks(linux.map(|linux| linux.masked_paths())), Field::at("/linux/maskedPaths"), restrict);
+        refuse(asks(linux.map(|linux| linux.readonly_paths())), Field::at("/linux/readonlyPaths"), restrict);
+        refuse(
+            spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+            Field::at("/root/readonly"),
+            "a read-only root needs a mount namespace of the container's own",
+        );
+        refuse(
+            linux.and_then(|linux| linux.rootfs_propagation().as_deref()).is_some_and(|name| !name.is_empty()),
+            Field::at("/linux/rootfsPropagation"),
+            "propagation needs a mount namespace of the container's own",
+        );
+        if let Some(root) = self.root() {
+            let field = Field::at("/root/path");
+            self.plan.mount.push(Step::new(Op::OpenHostProc, Field::RUNTIME));
+            self.plan.mount.push(Step::new(Op::OpenRoot(root), field.clone()));
+            self.plan.mount.push(Step::new(Op::OpenProc, Field::RUNTIME));
+            self.plan.enter.push(Step::new(Op::Chroot, field));
+        }
+    }
+}
+
+/// The path without `.`, `..`, doubled and trailing slashes, starting at "/".
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests;

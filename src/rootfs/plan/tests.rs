@@ -1,0 +1,264 @@
+//! Plans as text, without root.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::plan;
+use crate::request::Mode;
+use crate::rootfs::render;
+
+fn request() -> Request {
+    Request {
+        id: "c".into(),
+        bundle: "/bundle".into(),
+        mode: Mode::Create,
+        pid_file: None,
+        console_socket: None,
+        pidfd_socket: None,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserve_fds: 0,
+        listen_fds: 0,
+        listen_fd_names: None,
+        notify_socket: None,
+        no_subreaper: false,
+    }
+}
+
+fn config(mounts: Value) -> Value {
+    json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "mounts": mounts,
+        "linux": {"namespaces": [{"type": "mount"}]}
+    })
+}
+
+fn plan_with(config: &Value, host: &Host, request: &Request) -> Result<RootfsPlan, Vec<Violation>> {
+    let spec = serde_json::from_value(config.clone()).unwrap();
+    plan_rootfs(&spec, host, request, &mut SlotCounter::default())
+}
+
+fn plan(config: &Value) -> Result<RootfsPlan, Vec<Violation>> {
+    plan_with(config, &Host::fixture(), &request())
+}
+
+fn lines(steps: &[Step]) -> Vec<String> {
+    let line = |step: &Step| {
+        let plan::Op::Rootfs(op) = &step.op else { unreachable!() };
+        format!("{} | {}", step.field.pointer(), render(op))
+    };
+    steps.iter().map(line).collect()
+}
+
+fn violation(config: &Value) -> String {
+    plan(config).unwrap_err().iter().map(Violation::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn the_order_of_a_docker_like_plan_is_this() {
+    let mut config = config(json!([
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
+        {"destination": "/etc/hosts", "type": "bind", "source": "/var/lib/hosts", "options": ["rbind", "rprivate"]}
+    ]));
+    config["root"]["readonly"] = json!(true);
+    config["linux"]["readonlyPaths"] = json!(["/proc/sys"]);
+    config["linux"]["maskedPaths"] = json!(["/proc/kcore", "/proc/acpi"]);
+    config["linux"]["devices"] = json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]);
+    let plan = plan(&config).unwrap();
+    assert!(plan.host.is_empty());
+    assert_eq!(
+        lines(&plan.mount),
+        [
+            " | open the host's /proc",
+            " | make / rslave",
+            "/root/path | bind the rootfs rootfs on itself",
+            "/mounts/0 | mount proc on /proc (nosuid,nodev,noexec)",
+            "/mounts/1 | mount tmpfs on /dev (nosuid,strictatime,mode=755)",
+            "/mounts/2 | mount sysfs on /sys (ro,nosuid,nodev,noexec)",
+            "/mounts/4/source | bind /var/lib/hosts on /etc/hosts",
+            "/mounts/4 | attach /var/lib/hosts at /etc/hosts (rprivate)",
+            " | make device /dev/null (c 1:3)",
+            " | make device /dev/zero (c 1:5)",
+            " | make device /dev/full (c 1:7)",
+            " | make device /dev/random (c 1:8)",
+            " | make device /dev/urandom (c 1:9)",
+            " | make device /dev/tty (c 5:0)",
+            "/linux/devices/0 | make device /dev/fuse (c 10:229)",
+            " | link /dev/ptmx to pts/ptmx",
+            " | link /dev/fd to /proc/self/fd",
+            " | link /dev/stdin to /proc/self/fd/0",
+            " | link /dev/stdout to /proc/self/fd/1",
+            " | link /dev/stderr to /proc/self/fd/2",
+            " | link /dev/core to /proc/kcore",
+            " | open the container's /proc",
+        ]
+    );
+    assert_eq!(lines(&plan.enter), ["/root/path | pivot_root into the rootfs"]);
+    assert_eq!(
+        lines(&plan.finish),
+        [
+            "/root/readonly | make the rootfs read-only",
+            "/linux/readonlyPaths/0 | make /proc/sys read-only",
+            "/linux/maskedPaths/0 | mask /proc/kcore",
+            "/linux/maskedPaths/1 | mask /proc/acpi",
+        ]
+    );
+}
+
+#[test]
+fn a_read_only_tmpfs_becomes_so_last() {
+    let plan = plan(&config(json!([{"destination": "/dev", "type": "tmpfs", "options": ["ro", "nosuid"]}]))).unwrap();
+    assert!(lines(&plan.mount).contains(&"/mounts/0 | mount tmpfs on /dev (nosuid)".to_owned()));
+    assert_eq!(lines(&plan.finish), ["/mounts/0 | make the mount on /dev read-only"]);
+}
+
+#[test]
+fn a_user_namespace_takes_sources_and_devices_on_the_host() {
+    let mut config = config(json!([
+        {"destination": "data", "source": "./data", "options": ["bind"]},
+        {"destination": "/mapped", "source": "/src", "options": ["rbind", "ridmap"]}
+    ]));
+    config["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "user"}]);
+    for kind in ["uidMappings", "gidMappings"] {
+        config["linux"][kind] = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+    }
+    let plan = plan(&config).unwrap();
+    let host = lines(&plan.host);
+    assert_eq!(
+        host[..5],
+        [
+            "/mounts/0/source | bind /bundle/data on /data",
+            "/mounts/1 | make the id mappings for the mount on /mapped",
+            "/mounts/1/source | bind /src on /mapped",
+            "/mounts/1 | map the ids of the mount on /mapped and the mounts below it",
+            " | take device /dev/null of the host (c 1:3)",
+        ]
+    );
+    assert!(lines(&plan.mount).contains(&" | bind device /dev/null".to_owned()));
+    assert!(!lines(&plan.mount).iter().any(|line| line.contains("make device")));
+    let rootless = Host { euid: 1000, ..Host::fixture() };
+    config["mounts"].as_array_mut().unwrap().pop();
+    let plan = plan_with(&config, &rootless, &request()).unwrap();
+    assert!(plan.host.is_empty(), "a caller without privileges opens its sources inside");
+}
+
+#[test]
+fn no_pivot_hides_the_hosts_filesystems_before_it_moves_the_root() {
+    let request = Request { no_pivot: true, ..request() };
+    let mut config = config(json!([]));
+    let plan = plan_with(&config, &Host::fixture(), &request).unwrap();
+    assert_eq!(
+        lines(&plan.enter),
+        [
+            "--no-pivot | unmount or cover the host's procfs and sysfs",
+            "--no-pivot | move the rootfs over / and chroot into it"
+        ]
+    );
+    config["linux"]["rootfsPropagation"] = json!("rprivate");
+    let violations = plan_with(&config, &Host::fixture(), &request).unwrap_err();
+    assert!(violations[0].why.contains("not safe without pivot_root"));
+}
+
+#[test]
+fn shared_propagation_makes_the_parent_private_and_the_root_shared() {
+    let mut config = config(json!([]));
+    config["linux"]["rootfsPropagation"] = json!("rshared");
+    let plan = plan(&config).unwrap();
+    assert_eq!(
+        lines(&plan.mount)[1..3].to_vec(),
+        ["/linux/rootfsPropagation | make / rshared", "/linux/rootfsPropagation | make the mount below rootfs private"]
+    );
+    assert_eq!(lines(&plan.enter)[1], "/linux/rootfsPropagation | make the rootfs rshared");
+}
+
+#[test]
+fn an_option_that_a_bind_mount_cannot_have_is_named() {
+    let text = violation(&config(json!([
+        {"destination": "/a", "source": "/b", "options": ["bind", "ro", "nosuidd", "mode=755"]}
+    ])));
+    assert!(text.contains("mounts[0].options[2]: bind mounts cannot have any filesystem-specific options applied"));
+    assert!(text.contains("nosuidd") && text.contains("mode=755"), "{text}");
+}
+
+#[test]
+fn every_violation_is_reported_and_not_just_the_first() {
+    let mut config = config(json!([
+        {"destination": "/", "type": "tmpfs"},
+        {"destination": "/proc", "type": "tmpfs"},
+        {"destination": "/proc/sys/kernel", "source": "/x", "options": ["bind"]},
+        {"destination": "/x", "source": "/x"},
+        {"destination": "/y", "options": ["bind"]},
+        {"destination": "/z", "source": "/z", "options": ["bind", "idmap"]},
+        {"destination": "/w", "source": "/w", "options": ["bind"], "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}
+    ]));
+    config["linux"]["rootfsPropagation"] = json!("rslaved");
+    let fields: Vec<String> = plan(&config).unwrap_err().iter().map(|violation| violation.field.to_string()).collect();
+    assert_eq!(
+        fields,
+        [
+            "linux.rootfsPropagation",
+            "mounts[0].destination",
+            "mounts[1].destination",
+            "mounts[2].destination",
+            "mounts[3].type",
+            "mounts[4].source",
+            "mounts[5]",
+            "mounts[6].gidMappings"
+        ]
+    );
+}
+
+#[test]
+fn without_a_mount_namespace_nothing_is_mounted() {
+    let mut config = config(json!([]));
+    config["linux"] = json!({"namespaces": []});
+    let bare = plan(&config).unwrap();
+    assert_eq!(lines(&bare.enter), ["/root/path | chroot into the rootfs"]);
+    assert!(bare.finish.is_empty());
+    config["linux"]["maskedPaths"] = json!(["/proc/kcore"]);
+    let text = violation(&config);
+    assert!(text.contains("unable to restrict sys entries without a private MNT namespace"), "{text}");
+}
+
+#[test]
+fn a_bound_dev_keeps_what_the_host_put_there() {
+    let mut config = config(json!([{"destination": "/dev/", "type": "bind", "source": "/dev", "options": ["rbind"]}]));
+    config["linux"]["devices"] = json!([
+        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+        {"path": "/srv/pipe", "type": "p"}
+    ]);
+    let steps = lines(&plan(&config).unwrap().mount);
+    assert!(!steps.iter().any(|line| line.contains("/dev/null") || line.contains("link") || line.contains("fuse")));
+    assert!(steps.contains(&"/linux/devices/1 | make device /srv/pipe (p)".to_owned()));
+}
+
+#[test]
+fn data_is_given_to_the_kernel_piece_by_piece() {
+    let mut config = config(json!([
+        {"destination": "/t", "type": "tmpfs", "options": ["size=1m,mode=700", "sync", "context=\"a:b:c1,c2\""]},
+        {"destination": "/e", "type": "ext4", "source": "/dev/vdb", "options": ["ro", "noatime"]}
+    ]));
+    config["linux"]["mountLabel"] = json!("u:r:t:s0");
+    let steps = lines(&plan(&config).unwrap().mount);
+    assert!(
+        steps.contains(&"/mounts/0 | mount tmpfs on /t (sync,size=1m,mode=700,context=a:b:c1,c2)".to_owned()),
+        "{steps:?}"
+    );
+    assert!(steps.contains(&"/mounts/1 | mount ext4 on /e (ro,noatime,context=u:r:t:s0)".to_owned()), "{steps:?}");
+}
+
+#[test]
+fn the_default_config_of_every_engine_can_be_planned() {
+    // What the engines ask for most: the options of their default mounts.
+    for options in [
+        json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        json!(["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        json!(["nosuid", "noexec", "nodev", "relatime", "ro"]),
+    ] {
+        plan(&config(json!([{"destination": "/m", "type": "tmpfs", "options": options}]))).unwrap();
+    }
+}

@@ -1,0 +1,65 @@
+//! clone3 and clone: a child with its own copy of memory, in new namespaces.
+
+use nix::errno::Errno;
+
+use crate::fault::{Call, Effect, Trouble};
+
+/// What the caller of a clone turns out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Child,
+    /// The child's pid in the caller's pid namespace.
+    Parent(i32),
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Clones the calling process with its memory copied, as fork does, plus `flags` (CLONE_NEW*, CLONE_PARENT).
+///
+/// The process must have one thread, and the child may only call what is safe there: no heap, no locks. Falls back to
+/// clone(2) where the kernel or an outer seccomp filter lacks clone3.
+pub fn clone(flags: u64) -> Effect<Side> {
+    let parent = flags & libc::CLONE_PARENT as u64 != 0;
+    // With CLONE_PARENT the exit signal is the caller's own and clone3 insists on 0 here (clone(2)).
+    let exit_signal = if parent { 0 } else { libc::SIGCHLD as u64 };
+    let args = CloneArgs { flags, exit_signal, ..CloneArgs::default() };
+    // SAFETY: without CLONE_VM the child runs on its own copy of this stack, so returning twice is sound; args lives
+    // through the call and its size is passed.
+    let mut result = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) };
+    if result < 0 && Errno::last() == Errno::ENOSYS {
+        let flags = flags | exit_signal;
+        // SAFETY: as above; a null stack means the copied one.
+        result = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };
+    }
+    match result {
+        0 => Ok(Side::Child),
+        pid if pid > 0 => Ok(Side::Parent(pid as i32)),
+        _ => Err(Trouble::new(Call::Clone, Errno::last())),
+    }
+}
+
+/// Ends the calling process without running destructors or exit handlers.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes a number and doesn't return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Kills the calling process the way the kernel's OOM killer would; used by fault injection.
+pub fn kill_self() {
+    // SAFETY: kill takes numbers.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+}

@@ -1,0 +1,159 @@
+//! Descriptors by number: what runs after clone can't use owning types, because dropping one would be an effect.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use crate::fault::{Call, Effect, Trouble};
+use crate::sys::{check, check_int};
+
+/// Opens `path` relative to `dir`. O_CLOEXEC is always added.
+pub fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Effect<RawFd> {
+    // SAFETY: the path is NUL-terminated; no mode is needed because O_CREAT isn't used through this wrapper.
+    check_int(unsafe { libc::openat(dir, path.as_ptr(), flags | libc::O_CLOEXEC) }, Call::Open)
+}
+
+/// Reads until the buffer is full or the file ends, resuming after signals.
+pub fn read(fd: RawFd, buffer: &mut [u8]) -> Effect<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: the pointer and length describe the rest of a live buffer.
+        match unsafe { libc::read(fd, rest.as_mut_ptr().cast(), rest.len()) } {
+            0 => break,
+            n if n > 0 => done += n as usize,
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Err(Trouble::new(Call::Read, Errno::last())),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes bytes with one call (kernel files want their value in one piece).
+pub fn write(fd: RawFd, bytes: &[u8]) -> Effect {
+    loop {
+        // SAFETY: the pointer and length describe a live slice.
+        match unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } {
+            n if n == bytes.len() as isize => return Ok(()),
+            n if n >= 0 => return Err(Trouble::new(Call::Write, Errno::EIO)),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Err(Trouble::new(Call::Write, Errno::last())),
+        }
+    }
+}
+
+/// Closes a descriptor; trouble is of no use to anyone.
+pub fn close(fd: RawFd) {
+    // SAFETY: closing a number is memory safe; callers pass descriptors that they own.
+    unsafe { libc::close(fd) };
+}
+
+/// Closes all descriptors from `first` on (close_range(2), Linux 5.9), else one by one up to the limit of open files.
+pub fn close_from(first: u32) {
+    // SAFETY: takes numbers; callers have nothing open there that they still need.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } < 0 {
+        each_above(first, close);
+    }
+}
+
+/// Marks all descriptors from `first` on as close-on-exec (Linux 5.11), else one by one.
+pub fn cloexec_from(first: u32) {
+    // SAFETY: takes numbers and changes a flag only.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
+        each_above(first, |fd| {
+            // SAFETY: F_SETFD takes numbers; a closed descriptor gives EBADF.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        });
+    }
+}
+
+fn each_above(first: u32, act: impl Fn(RawFd)) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: limit lives through the call.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    // A caller may have lowered the soft limit below descriptors that it has open, so look a bit further.
+    let end = limit.rlim_max.clamp(1024, 1 << 20) as i64;
+    for fd in i64::from(first)..end {
+        act(fd as RawFd);
+    }
+}
+
+/// Puts `fd` at number `at` without close-on-exec.
+pub fn dup_to(fd: RawFd, at: RawFd) -> Effect {
+    // SAFETY: takes numbers; whatever stood at `at` is meant to be replaced.
+    check_int(unsafe { libc::dup2(fd, at) }, Call::Dup).map(drop)
+}
+
+/// The close-on-exec flag of a descriptor; EBADF when it is not open.
+pub fn is_cloexec(fd: RawFd) -> Effect<bool> {
+    // SAFETY: takes numbers.
+    check_int(unsafe { libc::fcntl(fd, libc::F_GETFD) }, Call::Fcntl).map(|flags| flags & libc::FD_CLOEXEC != 0)
+}
+
+/// The magic number of the file system that a descriptor stands on (statfs(2)).
+pub fn file_system(fd: RawFd) -> Effect<i64> {
+    // SAFETY: statfs is plain data, for which zeroes are valid.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: stat lives through the call.
+    check_int(unsafe { libc::fstatfs(fd, &mut stat) }, Call::Fstatfs)?;
+    Ok(stat.f_type as i64)
+}
+
+/// What fstat(2) says of a descriptor.
+pub fn stat(fd: RawFd) -> Effect<libc::stat> {
+    // SAFETY: stat is plain data, for which zeroes are valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: stat lives through the call.
+    check_int(unsafe { libc::fstat(fd, &mut stat) }, Call::Fstat)?;
+    Ok(stat)
+}
+
+/// What stat(2) says of a path, symlinks followed.
+pub fn stat_path(path: &CStr) -> Effect<libc::stat> {
+    // SAFETY: stat is plain data, for which zeroes are valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is NUL-terminated and stat lives through the call.
+    check_int(unsafe { libc::stat(path.as_ptr(), &mut stat) }, Call::Stat)?;
+    Ok(stat)
+}
+
+/// Whether the caller's effective ids may execute `path` (faccessat2(2), else access(2) by effective ids in libc).
+pub fn may_execute(path: &CStr) -> Effect {
+    // SAFETY: the path is NUL-terminated.
+    let result =
+        unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) };
+    match check(result, Call::Access) {
+        Err(trouble) if trouble.errno == Errno::ENOSYS => {
+            // SAFETY: the path is NUL-terminated.
+            check_int(unsafe { libc::access(path.as_ptr(), libc::X_OK) }, Call::Access).map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Changes the owner of an open file; the group stays.
+pub fn change_owner(fd: RawFd, uid: u32) -> Effect {
+    // SAFETY: takes numbers; -1 leaves the group.
+    check_int(unsafe { libc::fchown(fd, uid, u32::MAX) }, Call::Chown).map(drop)
+}
+
+/// Makes an open directory the working directory.
+pub fn change_directory(fd: RawFd) -> Effect {
+    // SAFETY: takes a number.
+    check_int(unsafe { libc::fchdir(fd) }, Call::Fchdir).map(drop)
+}
+
+/// Changes the working directory by path.
+pub fn change_directory_path(path: &CStr) -> Effect {
+    // SAFETY: the path is NUL-terminated.
+    check_int(unsafe { libc::chdir(path.as_ptr()) }, Call::Chdir).map(drop)
+}
+
+/// Whether the working directory is inside the caller's root: the kernel's getcwd marks a directory that isn't
+/// reachable with `(unreachable)` (getcwd(2), CVE-2024-21626).
+pub fn cwd_is_reachable() -> Effect<bool> {
+    let mut buffer = [0u8; libc::PATH_MAX as usize];
+    // SAFETY: pointer and length describe a live buffer. The raw call is used because libc hides the mark as ENOENT.
+    check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) }, Call::Getcwd)?;
+    Ok(buffer[0] == b'/')
+}

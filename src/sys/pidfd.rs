@@ -1,0 +1,59 @@
+//! pidfd_open(2) and pidfd_send_signal(2): a process held by descriptor, so that a reused pid is never signalled.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::fault::{Call, Effect, Trouble};
+
+/// A descriptor of the process `pid`; it becomes readable when the process has ended. ESRCH when there is no such
+/// process, ENOSYS on kernels before 5.3. The descriptor is O_CLOEXEC (pidfd_open(2) always sets it).
+pub fn open(pid: i32) -> Effect<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(Trouble::new(Call::Pidfd, Errno::last()));
+    }
+    // SAFETY: the call has just returned this descriptor and nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sends a signal (by number; 0 only checks) to the process behind the descriptor. ESRCH when it is gone.
+pub fn send_signal(pidfd: BorrowedFd, signal: i32) -> Effect {
+    // SAFETY: the siginfo pointer may be null (the kernel then fills it as kill(2) does); the rest are integers.
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(Trouble::new(Call::Kill, Errno::last())),
+    }
+}
+
+/// kill(2) with any signal number; real-time signals have no name in nix.
+pub fn kill(pid: i32, signal: i32) -> Effect {
+    // SAFETY: kill takes two integers.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(Trouble::new(Call::Kill, Errno::last())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn the_own_process_can_be_asked_by_descriptor() {
+        let me = open(std::process::id() as i32).unwrap();
+        assert_eq!(send_signal(me.as_fd(), 0), Ok(()));
+        assert_eq!(send_signal(me.as_fd(), 4096), Err(Trouble::new(Call::Kill, Errno::EINVAL)));
+    }
+
+    #[test]
+    fn a_pid_that_cannot_exist_is_no_process() {
+        assert_eq!(open(i32::MAX).unwrap_err().errno, Errno::ESRCH);
+    }
+}

@@ -1,0 +1,118 @@
+//! The control socket: messages of fixed size, and a descriptor along with one (unix(7), cmsg(3)).
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use crate::fault::{Call, Effect, Trouble};
+use crate::sys::check_int;
+
+/// Room for one control message that carries one descriptor, aligned as the kernel wants it.
+#[repr(C, align(8))]
+struct ControlRoom([u8; 64]);
+
+/// A pair of connected sockets that keep message boundaries, both close-on-exec.
+pub fn pair() -> Effect<(RawFd, RawFd)> {
+    let mut fds = [0; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    // SAFETY: fds is room for the two numbers.
+    check_int(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) }, Call::Socket)?;
+    Ok((fds[0], fds[1]))
+}
+
+/// Sends one message; SIGPIPE is suppressed.
+pub fn send(socket: RawFd, message: &[u8]) -> Effect {
+    loop {
+        // SAFETY: pointer and length describe a live slice.
+        let sent = unsafe { libc::send(socket, message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL) };
+        match sent {
+            n if n >= 0 => return Ok(()),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Err(Trouble::new(Call::Sendmsg, Errno::last())),
+        }
+    }
+}
+
+/// Receives one message; 0 is the end: the other side is gone.
+pub fn receive(socket: RawFd, message: &mut [u8]) -> Effect<usize> {
+    loop {
+        // SAFETY: pointer and length describe a live buffer.
+        let got = unsafe { libc::recv(socket, message.as_mut_ptr().cast(), message.len(), 0) };
+        match got {
+            n if n >= 0 => return Ok(n as usize),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ if Errno::last() == Errno::ECONNRESET => return Ok(0),
+            _ => return Err(Trouble::new(Call::Recvmsg, Errno::last())),
+        }
+    }
+}
+
+/// Sends bytes with exactly one descriptor: the protocol of console and pidfd sockets.
+pub fn send_descriptor(socket: RawFd, bytes: &[u8], fd: RawFd) -> Effect {
+    let mut room = ControlRoom([0; 64]);
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: msghdr is plain data, for which zeroes are valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = room.0.as_mut_ptr().cast();
+    // SAFETY: CMSG_SPACE is arithmetic on a number.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as _;
+    // SAFETY: the control room is aligned and larger than CMSG_SPACE of one descriptor, so the first header and its
+    // data lie inside.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+        libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
+    }
+    loop {
+        // SAFETY: every pointer in the message describes memory that lives through the call.
+        match unsafe { libc::sendmsg(socket, &message, libc::MSG_NOSIGNAL) } {
+            n if n >= 0 => return Ok(()),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Err(Trouble::new(Call::Sendmsg, Errno::last())),
+        }
+    }
+}
+
+/// Receives one descriptor, close-on-exec; ENOMSG when the message carries none.
+pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
+    let mut room = ControlRoom([0; 64]);
+    let mut bytes = [0u8; 4096];
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: msghdr is plain data, for which zeroes are valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = room.0.as_mut_ptr().cast();
+    message.msg_controllen = room.0.len() as _;
+    loop {
+        // SAFETY: every pointer in the message describes memory that lives through the call.
+        match unsafe { libc::recvmsg(socket, &mut message, libc::MSG_CMSG_CLOEXEC) } {
+            n if n >= 0 => break,
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Err(Trouble::new(Call::Recvmsg, Errno::last())),
+        }
+    }
+    // SAFETY: CMSG_FIRSTHDR checks that a whole header lies inside the control room; type and level are looked at
+    // before the data is.
+    let fd = unsafe {
+        let header = libc::CMSG_FIRSTHDR(&message);
+        if header.is_null() || (*header).cmsg_level != libc::SOL_SOCKET || (*header).cmsg_type != libc::SCM_RIGHTS {
+            None
+        } else {
+            Some(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())
+        }
+    };
+    fd.ok_or(Trouble::new(Call::Recvmsg, Errno::ENOMSG))
+}
+
+/// Receives one descriptor and closes the socket: nothing else is to come.
+pub fn receive_last(socket: RawFd) -> Effect<OwnedFd> {
+    let received = receive_descriptor(socket);
+    super::descriptor::close(socket);
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
+    received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}

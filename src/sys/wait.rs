@@ -1,0 +1,93 @@
+//! Children: how they ended, and the signals around them.
+
+use nix::errno::Errno;
+
+use crate::fault::{Call, Effect, Trouble};
+use crate::sys::check_int;
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Exited(i32),
+    Killed(i32),
+}
+
+impl End {
+    /// The exit code a shell would show: 128 + n for a signal.
+    pub fn code(self) -> i32 {
+        match self {
+            End::Exited(code) => code,
+            End::Killed(signal) => 128 + signal,
+        }
+    }
+
+    fn from_status(status: i32) -> End {
+        if libc::WIFSIGNALED(status) {
+            End::Killed(libc::WTERMSIG(status))
+        } else {
+            End::Exited(libc::WEXITSTATUS(status))
+        }
+    }
+}
+
+/// Waits until the child `pid` has ended and reaps it.
+pub fn wait(pid: i32) -> Effect<End> {
+    loop {
+        let mut status = 0;
+        // SAFETY: status lives through the call.
+        match unsafe { libc::waitpid(pid, &mut status, libc::__WALL) } {
+            n if n == pid => return Ok(End::from_status(status)),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Err(Trouble::new(Call::Wait, Errno::last())),
+        }
+    }
+}
+
+/// Reaps one ended child if there is one: its pid and end. `None` when none has ended, or there are no children.
+pub fn reap_one() -> Option<(i32, End)> {
+    let mut status = 0;
+    // SAFETY: status lives through the call.
+    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG | libc::__WALL) };
+    (pid > 0).then(|| (pid, End::from_status(status)))
+}
+
+/// Kills a process by number; the caller knows that it is its own child and not yet reaped.
+pub fn kill_child(pid: i32) {
+    // SAFETY: takes numbers.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Sends a signal to a child that is not yet reaped.
+pub fn signal_child(pid: i32, signal: i32) {
+    // SAFETY: takes numbers.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Kills a child and reaps it; one that is reaped already is left alone by the kernel's rules for waiting.
+pub fn kill_and_reap(pid: i32) {
+    kill_child(pid);
+    let _ = wait(pid);
+}
+
+/// Empties the signal mask and restores every default disposition, so that a program starts as from a shell.
+pub fn reset_signals() -> Effect {
+    // SAFETY: sigset_t is filled by sigemptyset before it is used; the pointers live through the calls.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        check_int(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()), Call::Sigprocmask)?;
+    }
+    Ok(())
+}
+
+/// Gives a signal its default disposition back.
+pub fn default_signal(signal: i32) {
+    // SAFETY: SIG_DFL is no function of ours; numbers that don't exist give EINVAL.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// The pid of the caller in its own pid namespace.
+pub fn own_pid() -> i32 {
+    // SAFETY: takes nothing, can't fail.
+    unsafe { libc::getpid() }
+}
