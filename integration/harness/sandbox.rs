@@ -287,7 +287,8 @@ impl Sandbox {
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             for id in ids.iter() {
                 let group = hierarchy.path().join(id);
-                if group.exists() {
+                // A plain directory over a hierarchy (see the suite's own mounts) holds no groups.
+                if group.join("cgroup.procs").exists() {
                     left.push(format!("control group {}", group.display()));
                     let _ = fs::remove_dir(group);
                 }

@@ -122,7 +122,7 @@ impl Surroundings {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut cgroups = Vec::new();
         for hierarchy in directories(Path::new("/sys/fs/cgroup")) {
-            cgroups.extend(directories(&hierarchy));
+            cgroups.extend(directories(&hierarchy).into_iter().filter(|group| group.join("cgroup.procs").exists()));
         }
         Surroundings { mounts: mounts.lines().map(str::to_owned).collect(), cgroups }
     }
