@@ -44,6 +44,12 @@ fn probe_binary(suite: &Path) -> PathBuf {
     PROBE.get_or_init(copy).clone()
 }
 
+/// Whether this is a control group and not a plain directory: the suite may cover a hierarchy (see its own mounts).
+pub(super) fn is_cgroup(path: &Path) -> bool {
+    use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+    statfs(path).is_ok_and(|fs| [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&fs.filesystem_type()))
+}
+
 impl Sandbox {
     pub(super) fn new(suite: &Path, name: &str) -> Sandbox {
         let dir = suite.join(name.replace("::", "-"));
@@ -287,8 +293,7 @@ impl Sandbox {
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             for id in ids.iter() {
                 let group = hierarchy.path().join(id);
-                // A plain directory over a hierarchy (see the suite's own mounts) holds no groups.
-                if group.join("cgroup.procs").exists() {
+                if is_cgroup(&group) {
                     left.push(format!("control group {}", group.display()));
                     let _ = fs::remove_dir(group);
                 }
