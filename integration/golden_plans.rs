@@ -3,18 +3,20 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test golden_plans` writes them anew.
 
-mod plan_rules;
+mod planning;
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use corten::config::{Config, parse, validate};
+use corten::config::{Config, parse};
 use corten::error::Violation;
 use corten::fault::Stage;
 use corten::host::Host;
 use corten::plan::{self, Plan};
 use corten::request::{Mode, Request};
+
+use planning::{plan_of, request};
 
 /// A config below `fixtures/`, and how it is run.
 struct Case {
@@ -67,33 +69,8 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("integration").join(name)
 }
 
-/// The request that every case starts from.
-fn request(terminal: bool) -> Request {
-    Request {
-        id: "web".into(),
-        bundle: "/bundle".into(),
-        mode: Mode::Create,
-        pid_file: None,
-        console_socket: terminal.then(|| "/run/console.sock".into()),
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        listen_fd_names: None,
-        notify_socket: None,
-        no_subreaper: false,
-    }
-}
-
 fn parsed(path: &Path, bytes: Vec<u8>) -> Config {
     parse::config(path.to_owned(), bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// Validates and plans, as every verb does.
-fn plan_of(config: &Config, request: &Request, host: &Host) -> Result<Plan, Vec<Violation>> {
-    let violations = validate::validate(config, request, host);
-    if violations.is_empty() { plan::plan(&config.spec, host, request) } else { Err(violations) }
 }
 
 fn case_plan(case: &Case) -> (Config, Request, Plan) {
@@ -187,7 +164,7 @@ fn golden_files_are_the_same_on_every_machine() {
     }
 }
 
-/// The rules of order that `plan_rules` checks for made-up configs hold for recorded ones, all of them.
+/// The rules of order that `plan_properties` checks for made-up configs hold for recorded ones, all of them.
 #[test]
 fn every_recorded_config_keeps_the_rules() {
     let mut planned = 0;
@@ -198,7 +175,7 @@ fn every_recorded_config_keeps_the_rules() {
         let request = request(terminal);
         match plan_of(&config, &request, &Host::fixture()) {
             Ok(plan) => {
-                plan_rules::check(&plan, &config, &request).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+                planning::check(&plan, &config, &request).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
                 planned += 1;
             }
             Err(violations) => panic!("{}: {}", path.display(), words(&violations)),
@@ -207,6 +184,6 @@ fn every_recorded_config_keeps_the_rules() {
     assert!(planned > 40, "{planned} configs");
     for case in &CASES {
         let (config, request, plan) = case_plan(case);
-        plan_rules::check(&plan, &config, &request).unwrap_or_else(|why| panic!("{}: {why}", case.name));
+        planning::check(&plan, &config, &request).unwrap_or_else(|why| panic!("{}: {why}", case.name));
     }
 }
