@@ -1,11 +1,12 @@
-//! The effects of this domain: on the host before clone, on the fresh child, and in stage one after clone.
+//! The effects of this domain on the host before clone, and in stage one after clone. What the host does to the fresh
+//! child stands in `adopt.rs`.
 
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
-use crate::namespaces::{Kind, Op, idmap};
+use crate::namespaces::{Kind, Op};
 use crate::slots::{Slot, Slots};
 use crate::sys::{descriptor, identity, namespace, property};
 
@@ -29,16 +30,6 @@ fn check_kind(fd: RawFd, kind: Kind) -> Effect {
         return wrong;
     }
     if namespace::kind_of(fd)? == kind.flag() { Ok(()) } else { wrong }
-}
-
-/// Host, on the child `pid`.
-pub fn apply_adopt(op: &Op, pid: i32) -> Effect {
-    match op {
-        Op::DenySetgroups => idmap::apply_deny_setgroups(pid),
-        Op::Map { ids, map, by_helper: false } => idmap::apply_map(pid, *ids, map),
-        Op::Map { ids, map, by_helper: true } => idmap::apply_map_by_helper(pid, *ids, map),
-        _ => Err(misplaced()),
-    }
 }
 
 /// In the child, after clone: no heap, no panic. `Op::Fork` is the interpreter's.

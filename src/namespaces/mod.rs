@@ -1,12 +1,11 @@
 //! The eight kinds of namespaces, how a container gets each, and the identity maps of a user namespace.
 
+pub mod adopt;
 pub mod apply;
 pub mod idmap;
 pub mod plan;
 
 use std::ffi::CString;
-
-use oci_spec::runtime::LinuxNamespaceType;
 
 use crate::slots::Slot;
 
@@ -72,21 +71,6 @@ impl Kind {
 
     fn index(self) -> usize {
         self as usize
-    }
-}
-
-impl From<LinuxNamespaceType> for Kind {
-    fn from(typ: LinuxNamespaceType) -> Kind {
-        match typ {
-            LinuxNamespaceType::Cgroup => Kind::Cgroup,
-            LinuxNamespaceType::Ipc => Kind::Ipc,
-            LinuxNamespaceType::Mount => Kind::Mount,
-            LinuxNamespaceType::Network => Kind::Network,
-            LinuxNamespaceType::Pid => Kind::Pid,
-            LinuxNamespaceType::Time => Kind::Time,
-            LinuxNamespaceType::User => Kind::User,
-            LinuxNamespaceType::Uts => Kind::Uts,
-        }
     }
 }
 

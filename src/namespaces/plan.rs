@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::field::Field;
 use crate::host::Host;
@@ -11,6 +11,21 @@ use crate::namespaces::idmap::Map;
 use crate::namespaces::{IdKind, Kind, Kinds, Op};
 use crate::plan::{Point, Step};
 use crate::slots::{Slot, SlotCounter};
+
+impl From<LinuxNamespaceType> for Kind {
+    fn from(typ: LinuxNamespaceType) -> Kind {
+        match typ {
+            LinuxNamespaceType::Cgroup => Kind::Cgroup,
+            LinuxNamespaceType::Ipc => Kind::Ipc,
+            LinuxNamespaceType::Mount => Kind::Mount,
+            LinuxNamespaceType::Network => Kind::Network,
+            LinuxNamespaceType::Pid => Kind::Pid,
+            LinuxNamespaceType::Time => Kind::Time,
+            LinuxNamespaceType::User => Kind::User,
+            LinuxNamespaceType::Uts => Kind::Uts,
+        }
+    }
+}
 
 /// What a container asks for in one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! The effects of this domain that are one call or a few: on the host before clone, on the fresh child, and in the
-//! child after clone. What takes more has a file of its own.
+//! The effects of this domain that are one call or a few: on the host before clone, and in the child after clone. What
+//! takes more has a file of its own; what the host does to the fresh child stands in `adopt.rs`.
 
 use std::ffi::CStr;
 
@@ -39,16 +39,6 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             slots.put(Slot::CONSOLE, fd);
             Ok(())
         }
-        _ => Err(misplaced()),
-    }
-}
-
-/// Host, on the child `pid`.
-pub fn apply_adopt(op: &Op, pid: i32) -> Effect {
-    match op {
-        Op::RaiseLimit { resource, soft, hard, .. } => property::set_rlimit(pid, *resource, *soft, *hard),
-        Op::OomScoreAdjust { value, .. } => std::fs::write(format!("/proc/{pid}/oom_score_adj"), value.to_string())
-            .map_err(|error| Trouble::new(Call::Write, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
         _ => Err(misplaced()),
     }
 }

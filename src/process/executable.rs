@@ -38,20 +38,6 @@ fn executable(path: &CString) -> Result<(), Errno> {
     descriptor::may_execute(path).map_err(|trouble| trouble.errno)
 }
 
-/// Why a program can't be run, in the words that engines match (Podman: `executable file not found in`, exit 127;
-/// `permission denied`, exit 126). `searched`: the name had no slash.
-pub fn render_reason(arg0: &str, errno: Errno) -> String {
-    let searched = !arg0.contains('/');
-    match errno {
-        Errno::ENOENT if searched => "executable file not found in $PATH".to_owned(),
-        Errno::ENOENT => format!("stat {arg0}: no such file or directory"),
-        Errno::EISDIR => "is a directory".to_owned(),
-        Errno::EACCES => "permission denied".to_owned(),
-        Errno::ENOEXEC => "exec format error".to_owned(),
-        other => other.desc().to_lowercase(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,13 +64,5 @@ mod tests {
     fn a_search_without_result_is_not_found() {
         assert_eq!(find(&paths(&["/nonexist/a", "/etc/a"])).unwrap_err().errno, Errno::ENOENT);
         assert_eq!(find(&[]).unwrap_err().errno, Errno::ENOENT);
-    }
-
-    #[test]
-    fn engines_find_their_words() {
-        assert_eq!(render_reason("nonexist", Errno::ENOENT), "executable file not found in $PATH");
-        assert_eq!(render_reason("", Errno::ENOENT), "executable file not found in $PATH");
-        assert!(render_reason("/nonexist", Errno::ENOENT).contains("no such file or directory"));
-        assert!(render_reason("/etc/passwd", Errno::EACCES).contains("permission denied"));
     }
 }

@@ -338,8 +338,8 @@ fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
 
 fn apply_adopt(step: &Step, pid: i32) -> Effect {
     match &step.op {
-        Op::Namespace(op) => namespaces::apply::apply_adopt(op, pid),
-        Op::Process(op) => process::apply::apply_adopt(op, pid),
+        Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid),
+        Op::Process(op) => process::adopt::apply_adopt(op, pid),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
     }
 }

@@ -3,6 +3,7 @@
 //! `plan.rs` is pure. `launch.rs` is the host's side of a start, `init.rs` the child's; they talk through `sync.rs` and
 //! see the same memory in `page.rs`.
 
+pub mod adopt;
 pub mod apply;
 pub mod capabilities;
 pub mod console;

@@ -3,15 +3,16 @@
 //! `start` needs this without a plan, so `create` leaves what is told of the last steps in the file of the step page,
 //! behind the page.
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::fault::{Call, Fault, Stage, Trouble};
+use crate::fault::{Call, DETAIL, Fault, Stage, Trouble};
 use crate::field::Field;
 use crate::plan::{self, Op, Plan, Step};
+use crate::process::Op as ProcessOp;
 use crate::process::hooks::Kind;
 use crate::process::page::Page;
-use crate::process::{Op as ProcessOp, executable, start_hook};
 use crate::rootfs;
 use crate::sys::wait::End;
 
@@ -81,11 +82,11 @@ pub fn fault_error(told: &Told, fault: &Fault) -> Error {
     let trouble = fault.trouble();
     match &told.about {
         About::Program { arg0 } if trouble.call != Call::Injected => {
-            let why = executable::render_reason(arg0, trouble.errno);
+            let why = render_reason(arg0, trouble.errno);
             Error::Executable { arg0: arg0.clone(), why, errno: trouble.errno, field: told.field() }
         }
         About::StartHook { index } if trouble.call == Call::Hook => {
-            let (how, stderr) = start_hook::render_failure(trouble.errno, &fault.detail);
+            let (how, stderr) = render_failure(trouble.errno, &fault.detail);
             let kind = Kind::StartContainer.name();
             Error::Hook { kind, index: *index, how, stdout: String::new(), stderr, field: told.field() }
         }
@@ -108,6 +109,33 @@ pub fn died(told: &Told, stage: Stage, index: usize, how: &str) -> Error {
         field: told.field(),
         hint: hint.to_owned(),
     }
+}
+
+/// Why a program can't be run, in the words that engines match (Podman: `executable file not found in`, exit 127;
+/// `permission denied`, exit 126). `searched`: the name had no slash.
+fn render_reason(arg0: &str, errno: Errno) -> String {
+    let searched = !arg0.contains('/');
+    match errno {
+        Errno::ENOENT if searched => "executable file not found in $PATH".to_owned(),
+        Errno::ENOENT => format!("stat {arg0}: no such file or directory"),
+        Errno::EISDIR => "is a directory".to_owned(),
+        Errno::EACCES => "permission denied".to_owned(),
+        Errno::ENOEXEC => "exec format error".to_owned(),
+        other => other.desc().to_lowercase(),
+    }
+}
+
+/// The end of a startContainer hook in words: how it ended, and what it wrote (`start_hook.rs`).
+pub(super) fn render_failure(errno: Errno, detail: &[u8; DETAIL]) -> (String, String) {
+    let end = detail.iter().skip(1).position(|&b| b == 0).map_or(DETAIL, |n| n + 1);
+    let wrote = String::from_utf8_lossy(detail.get(1..end).unwrap_or_default()).trim_end().to_owned();
+    let how = match errno {
+        Errno::ECHILD => format!("exit status {}", detail[0]),
+        Errno::EINTR => format!("signal {}", detail[0]),
+        Errno::ETIMEDOUT => "timed out".to_owned(),
+        other => other.desc().to_owned(),
+    };
+    (how, wrote)
 }
 
 /// How a dead init ended, in words.
@@ -147,8 +175,6 @@ pub fn left_fault(file: &std::path::Path) -> Option<Error> {
 
 #[cfg(test)]
 mod tests {
-    use nix::errno::Errno;
-
     use super::*;
 
     fn exec() -> Told {
@@ -200,5 +226,13 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [7u8; 5000]).unwrap();
         assert!(left_fault(file.path()).is_none());
+    }
+
+    #[test]
+    fn engines_find_their_words() {
+        assert_eq!(render_reason("nonexist", Errno::ENOENT), "executable file not found in $PATH");
+        assert_eq!(render_reason("", Errno::ENOENT), "executable file not found in $PATH");
+        assert!(render_reason("/nonexist", Errno::ENOENT).contains("no such file or directory"));
+        assert!(render_reason("/etc/passwd", Errno::EACCES).contains("permission denied"));
     }
 }

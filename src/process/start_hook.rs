@@ -136,22 +136,10 @@ fn render_number(mut number: u32, buffer: &mut [u8; 12]) -> &[u8] {
     buffer.get(at..).unwrap_or_default()
 }
 
-/// The hook's end in words, from the fault's errno and detail.
-pub fn render_failure(errno: Errno, detail: &[u8; DETAIL]) -> (String, String) {
-    let end = detail.iter().skip(1).position(|&b| b == 0).map_or(DETAIL, |n| n + 1);
-    let wrote = String::from_utf8_lossy(detail.get(1..end).unwrap_or_default()).trim_end().to_owned();
-    let how = match errno {
-        Errno::ECHILD => format!("exit status {}", detail[0]),
-        Errno::EINTR => format!("signal {}", detail[0]),
-        Errno::ETIMEDOUT => "timed out".to_owned(),
-        other => other.desc().to_owned(),
-    };
-    (how, wrote)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::report::render_failure;
 
     fn shell(script: &str, timeout: Option<u64>) -> (Effect, [u8; DETAIL]) {
         let args = ["sh", "-c", script].map(|s| CString::new(s).unwrap()).to_vec();
