@@ -36,6 +36,30 @@ pub struct Request {
     /// The caller's NOTIFY_SOCKET.
     pub notify_socket: Option<PathBuf>,
     pub no_subreaper: bool,
+    /// Rows and columns of the caller's terminal, for a foreground run whose config has no consoleSize.
+    pub terminal_size: Option<(u16, u16)>,
+}
+
+impl Request {
+    /// A call without any flag.
+    pub fn new(id: &str, bundle: impl Into<PathBuf>, mode: Mode) -> Request {
+        Request {
+            id: id.to_owned(),
+            bundle: bundle.into(),
+            mode,
+            pid_file: None,
+            console_socket: None,
+            pidfd_socket: None,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserve_fds: 0,
+            listen_fds: 0,
+            listen_fd_names: None,
+            notify_socket: None,
+            no_subreaper: false,
+            terminal_size: None,
+        }
+    }
 }
 
 /// How many sockets the environment announces by socket activation (sd_listen_fds(3)).

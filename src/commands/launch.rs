@@ -16,6 +16,7 @@ use crate::plan::{self, Plan};
 use crate::process::init::Injection;
 use crate::process::launch::Launched;
 use crate::request::{Mode, Request};
+use crate::sys::tty;
 
 /// The request behind a command line.
 pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Request> {
@@ -34,6 +35,7 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
         listen_fd_names: std::env::var("LISTEN_FDNAMES").ok(),
         notify_socket: std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty()),
         no_subreaper,
+        terminal_size: tty::size(0),
     })
 }
 
@@ -41,19 +43,8 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
 pub fn dry_request(bundle: PathBuf, spec: &Spec) -> Request {
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
     Request {
-        id: "ID".to_owned(),
-        bundle,
-        mode: Mode::Create,
-        pid_file: None,
         console_socket: terminal.then(|| PathBuf::from("CONSOLE-SOCKET")),
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        listen_fd_names: None,
-        notify_socket: None,
-        no_subreaper: true,
+        ..Request::new("ID", bundle, Mode::Create)
     }
 }
 

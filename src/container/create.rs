@@ -95,6 +95,9 @@ impl Creation<'_> {
         let state = record.state_json(Status::Creating);
         let mut save = |pid| {
             record.init = Some(Init::probe(pid)?);
+            // A `run` goes on into its program without another stop, so this is the last moment at which nobody can
+            // have seen that program at work.
+            record.creating = self.request.mode == Mode::Create;
             guard.save(record)
         };
         let launch = Launch { plan: self.plan, state, fifo, page, injections: self.injections, record: &mut save };

@@ -43,7 +43,6 @@ pub fn wait_for(pid: i32, signals: &Signals, terminal: Option<OwnedFd>) -> Resul
     let stdout = std::io::stdout();
     let Some(master) = terminal else { return wait_without_terminal(pid, signals) };
     let _raw = RawMode::enter(stdin.as_fd());
-    tty::copy_size(0, master.as_raw_fd());
     let _ = fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK));
     let mut to_container = Copy::new(stdin.as_fd(), master.as_fd());
     let mut from_container = Copy::new(master.as_fd(), stdout.as_fd());

@@ -236,7 +236,8 @@ fn plan_terminal(plan: &mut ProcessPlan, process: &Process, context: &Context) {
     }
     let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
     let size = process.console_size();
-    let (rows, columns) = size.map_or((0, 0), |size| (short(size.height()), short(size.width())));
+    let configured = size.map(|size| (short(size.height()), short(size.width())));
+    let (rows, columns) = configured.or(context.request.terminal_size).unwrap_or((0, 0));
     let op = Op::Terminal { rows, columns, owner: process.user().uid() };
     plan.inside.push(Step::new(op, Field::at("/process/terminal")));
     // Without a mount namespace the bind would be seen by the whole host.

@@ -8,21 +8,7 @@ use crate::request::Mode;
 use crate::rootfs::render;
 
 fn request() -> Request {
-    Request {
-        id: "c".into(),
-        bundle: "/bundle".into(),
-        mode: Mode::Create,
-        pid_file: None,
-        console_socket: None,
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        listen_fd_names: None,
-        notify_socket: None,
-        no_subreaper: false,
-    }
+    Request::new("c", "/bundle", Mode::Create)
 }
 
 fn config(mounts: Value) -> Value {
