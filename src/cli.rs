@@ -31,6 +31,16 @@ pub struct Invocation {
 }
 
 impl Invocation {
+    /// How many of the caller's descriptors beyond stdio are meant for the container.
+    pub fn kept_descriptors(&self) -> u32 {
+        match &self.verb {
+            Verb::Create(CreateArgs { launch, .. }) | Verb::Run(RunArgs { launch, .. }) => {
+                crate::request::listen_fds().saturating_add(launch.preserve_fds)
+            }
+            _ => 0,
+        }
+    }
+
     /// The config.json that the verb reads, absolute as of now; for error messages that point at its lines.
     pub fn config_path(&self) -> Option<PathBuf> {
         let (bundle, config) = match &self.verb {

@@ -10,6 +10,7 @@ use corten::error::Error;
 use corten::explain::{self, Context};
 use corten::host::Host;
 use corten::log::Log;
+use corten::sys::{inherited, kernel};
 
 fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().skip(1).collect();
@@ -33,6 +34,11 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn run(invocation: Invocation) -> ExitCode {
+    // What the caller left open is neither corten's nor a container's business, but for what it asks to have kept. Now
+    // nothing of corten's own is open yet (CVE-2024-21626).
+    inherited::close(invocation.kept_descriptors());
+    inherited::reap_children();
+    kernel::pretend_lacks(invocation.globals.kernel_gaps());
     let (verb, id) = (invocation.verb.name(), invocation.verb.id().map(str::to_owned));
     // Taken now: the command may leave the working directory.
     let config = invocation.config_path();

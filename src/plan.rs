@@ -173,13 +173,24 @@ impl Plan {
 /// Errors are combinations that only planning sees: mount options that don't fit their mount, for example.
 pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Violation>> {
     let mut slots = SlotCounter::default();
-    let NamespacePlan { launch, wants, host: open, adopt, identity, rest } =
+    let NamespacePlan { launch, wants, host: open, adopt, identity, rest, fork } =
         namespaces::plan::plan_namespaces(spec, host, &mut slots);
     let RootfsPlan { host: sources, mount, enter, finish } =
         rootfs::plan::plan_rootfs(spec, host, request, &mut slots)?;
     let context = Context { host, request, wants: &wants };
-    let ProcessPlan { host: connect, adopt: raise, first, session, mounted, inside, last, start, exec, mut warnings } =
-        process::plan::plan_process(spec, &context);
+    let ProcessPlan {
+        host: connect,
+        adopt: raise,
+        first,
+        hide,
+        session,
+        mounted,
+        inside,
+        last,
+        start,
+        exec,
+        mut warnings,
+    } = process::plan::plan_process(spec, &context);
 
     let mut stage_two = [session, mount].concat();
     if !mounted.is_empty() {
@@ -192,7 +203,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         launch,
         host: [connect, open, sources].concat(),
         adopt: [adopt, raise].concat(),
-        stage_one: [first, identity, rest].concat(),
+        stage_one: [first, identity, rest, hide, fork].concat(),
         stage_two,
         mounted,
         start,

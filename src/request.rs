@@ -39,6 +39,11 @@ pub struct Request {
     pub no_subreaper: bool,
 }
 
+/// How many sockets the environment announces by socket activation (sd_listen_fds(3)).
+pub fn listen_fds() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
 /// The two ends of the way that a container's messages to its service manager take. The container never gets at the
 /// caller's own socket: it has one of its own, and corten passes on what comes out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::fault::Stage;
 use crate::host::Host;
 use crate::log;
+use crate::sys::kernel;
 
 /// The flags as they are typed.
 #[derive(Args, Debug)]
@@ -196,6 +197,21 @@ impl Rootless {
             Rootless::False => false,
             Rootless::Auto => host.rootless(),
         }
+    }
+}
+
+impl Globals {
+    /// The calls to do without, as the bits of [`kernel`].
+    pub fn kernel_gaps(&self) -> u32 {
+        let bit = |call: &KernelCall| match call {
+            KernelCall::NewMountApi => kernel::NEW_MOUNT_API,
+            KernelCall::MountSetattr => kernel::MOUNT_SETATTR,
+            KernelCall::Openat2 => kernel::OPENAT2,
+            KernelCall::Clone3 => kernel::CLONE3,
+            KernelCall::CloseRange => kernel::CLOSE_RANGE,
+            KernelCall::Pidfd => kernel::PIDFD,
+        };
+        self.pretend_kernel_lacks.iter().map(bit).fold(0, |gaps, gap| gaps | gap)
     }
 }
 

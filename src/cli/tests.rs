@@ -237,7 +237,6 @@ fn wrong_values_are_refused_with_the_values_that_would_do() {
     assert_refused(&[
         ("--root / list", "--root argument should not be set to /"),
         ("--log-format xml list", "invalid log-format: xml"),
-        ("list --format yaml", "invalid format option: yaml"),
         ("--debug=maybe list", "invalid boolean value \"maybe\" for -debug: parse error"),
         (
             "--cgroup-manager x list",

@@ -8,32 +8,17 @@ use serde::Serialize;
 
 use super::version;
 use crate::error::{Doing, Result};
+use crate::namespaces;
+use crate::process::hooks::Kind;
+use crate::process::scheduler::{MEMORY_FLAGS, MEMORY_MODES};
+use crate::rootfs::options;
 
 /// Oldest configs that are understood.
 const OCI_VERSION_MIN: &str = "1.0.0";
 
-/// Points of a container's life at which hooks run, in their order.
-const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
-
-/// set_mempolicy(2).
-const POLICY_MODES: [&str; 7] = [
-    "MPOL_DEFAULT",
-    "MPOL_BIND",
-    "MPOL_INTERLEAVE",
-    "MPOL_WEIGHTED_INTERLEAVE",
-    "MPOL_PREFERRED",
-    "MPOL_PREFERRED_MANY",
-    "MPOL_LOCAL",
-];
-const POLICY_FLAGS: [&str; 3] = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
-
-// Until the domains export their own tables; the two below become arguments taken from there.
-const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
-const MOUNT_OPTIONS: [&str; 0] = [];
-
 /// Prints the features.
 pub fn run() -> Result<i32> {
-    super::print(&render_features(&NAMESPACES, &MOUNT_OPTIONS).doing(|| "print the features")?)?;
+    super::print(&render_features(&options::NAMES).doing(|| "print the features")?)?;
     Ok(0)
 }
 
@@ -91,7 +76,7 @@ struct MountExtensions {
 }
 
 /// The JSON document, indented by four as its readers are used to.
-fn render_features(namespaces: &[&str], mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
+fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
     let off = || Enabled { enabled: false };
     let annotations = [
         ("io.github.seccomp.libseccomp.version", version::libseccomp()),
@@ -101,17 +86,20 @@ fn render_features(namespaces: &[&str], mount_options: &[&str]) -> std::io::Resu
     let features = Features {
         oci_version_min: OCI_VERSION_MIN,
         oci_version_max: version::SPEC,
-        hooks: HOOKS,
+        hooks: Kind::ALL.map(Kind::name),
         mount_options: sorted(mount_options),
         linux: Linux {
-            namespaces: sorted(namespaces),
+            namespaces: namespaces::Kind::ALL.map(namespaces::Kind::name).to_vec(),
             capabilities: capabilities(),
             cgroup: Cgroup { v1: false, v2: false, systemd: false, systemd_user: false, rdma: false },
             seccomp: off(),
             apparmor: off(),
             selinux: off(),
             intel_rdt: off(),
-            memory_policy: MemoryPolicy { modes: POLICY_MODES, flags: POLICY_FLAGS },
+            memory_policy: MemoryPolicy {
+                modes: MEMORY_MODES.map(|(name, _)| name),
+                flags: MEMORY_FLAGS.map(|(name, _)| name),
+            },
             // An idmapped mount is there when its option is.
             mount_extensions: MountExtensions { idmap: Enabled { enabled: mount_options.contains(&"idmap") } },
             net_devices: off(),
@@ -145,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_document_follows_the_specification_s_schema() {
-        let bytes = render_features(&NAMESPACES, &["rro", "bind"]).unwrap();
+        let bytes = render_features(&["rro", "bind"]).unwrap();
         let features: oci_spec::runtime::Features = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(features.oci_version_max(), "1.3.0");
         assert_eq!(features.mount_options().as_ref().unwrap(), &["bind", "rro"]);
@@ -161,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_not_announced() {
-        let bytes = render_features(&NAMESPACES, &[]).unwrap();
+        let bytes = render_features(&[]).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         for part in ["seccomp", "apparmor", "selinux", "intelRdt", "netDevices"] {
             assert_eq!(value["linux"][part]["enabled"], false, "{part}");

@@ -20,7 +20,6 @@ use crate::request::{Mode, NotifyAddress, NotifySocket, Request};
 /// The request behind a command line.
 pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Request> {
     let absolute = |path: PathBuf| std::path::absolute(&path).doing(|| format!("find {}", path.display()));
-    let listen_fds = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     Ok(Request {
         id: args.id,
         bundle: bundle(&args.bundle)?,
@@ -31,7 +30,7 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
         preserve_fds: args.preserve_fds,
-        listen_fds,
+        listen_fds: crate::request::listen_fds(),
         listen_fd_names: std::env::var("LISTEN_FDNAMES").ok(),
         // Filled in by `create`, which knows the container's directory.
         notify_socket: None,

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_unknown_format_is_refused_before_anything_is_read() {
-        let error = run(Path::new("/nonexistent"), "yaml", false, &mut Vec::new()).unwrap_err();
+        let error = super::super::typed(&["--root", "/nonexistent", "list", "--format", "yaml"]).unwrap_err();
         assert_eq!(error.to_string(), "invalid format option");
     }
 }

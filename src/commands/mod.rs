@@ -55,3 +55,13 @@ fn print(bytes: &[u8]) -> Result {
         .and_then(|()| stdout.flush())
         .map_err(|error| Error::io("write to stdout", Call::Write, &error))
 }
+
+/// For tests: a command as it is typed.
+#[cfg(test)]
+fn typed(words: &[&str]) -> Result<i32> {
+    match crate::cli::parse(words.iter().map(Into::into)) {
+        Ok(crate::cli::Parsed::Run(invocation)) => run(*invocation, &mut Log::stderr()),
+        Ok(_) => Ok(0),
+        Err(refused) => Err(refused.error),
+    }
+}

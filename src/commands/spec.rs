@@ -277,6 +277,8 @@ fn render_spec(wishes: Wishes) -> std::io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const PLAIN: Wishes = Wishes { rootless: None, with_rootfs: false, unified: false };

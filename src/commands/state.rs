@@ -99,7 +99,13 @@ mod tests {
     #[test]
     fn an_unknown_container_does_not_exist() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(run(dir.path(), "web").unwrap_err().to_string(), "container does not exist");
-        assert!(matches!(run(dir.path(), "a/b"), Err(Error::BadId { .. })));
+        assert_eq!(
+            super::super::typed(&["--root", &dir.path().to_string_lossy(), "state", "web"]).unwrap_err().to_string(),
+            "container does not exist"
+        );
+        assert!(matches!(
+            super::super::typed(&["--root", &dir.path().to_string_lossy(), "state", "a/b"]),
+            Err(Error::BadId { .. })
+        ));
     }
 }

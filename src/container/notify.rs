@@ -106,3 +106,132 @@ fn relay_until_ready(relay: &mut Relay, init: &Init) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::super::fixture::{Fixture, PROGRAM, rewrite};
+    use super::super::start::start;
+    use super::super::{ContainerId, Store};
+    use super::*;
+
+    /// A created container with a notify directory, and the service manager's end.
+    fn fixture(script: &str) -> (Fixture, UnixDatagram) {
+        let mut fixture = Fixture::created(script, |_| ());
+        make_directory(&fixture.store().find(&fixture.id).unwrap()).unwrap();
+        let manager = fixture.root.path().join("manager");
+        let socket = UnixDatagram::bind(&manager).unwrap();
+        rewrite(&mut fixture, |_, record| record.notify_socket = Some(manager.to_str().unwrap().to_owned()));
+        (fixture, socket)
+    }
+
+    fn send(fixture: &Fixture, text: &str) {
+        let path = fixture.root.path().join("state/web/notify/notify.sock");
+        UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
+    }
+
+    fn receive(socket: &UnixDatagram) -> String {
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut buffer = [0; 4096];
+        let len = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..len]).into_owned()
+    }
+
+    /// A record whose init can be waited for, after `start` has released it.
+    fn wait(fixture: &Fixture, socket: UnixDatagram, address: Option<NotifyAddress>) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        wait_until_ready(Some(socket), &fixture.record, address, &mut warnings).unwrap();
+        warnings
+    }
+
+    #[test]
+    fn readiness_comes_with_the_init_s_pid_and_is_confirmed() {
+        let (fixture, manager) = fixture(PROGRAM);
+        let socket = bind(&fixture.store().find(&fixture.id).unwrap()).unwrap();
+        send(&fixture, "STATUS=soon");
+        send(&fixture, "READY=1");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait(&fixture, socket, None));
+            assert_eq!(receive(&manager), "STATUS=soon");
+            assert_eq!(receive(&manager), format!("READY=1\nMAINPID={}", fixture.init.pid()));
+            assert_eq!(receive(&manager), "BARRIER=1");
+            assert_eq!(waiting.join().unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn a_container_that_ends_without_being_ready_ends_the_wait() {
+        let (fixture, manager) = fixture(PROGRAM);
+        let socket = bind(&fixture.store().find(&fixture.id).unwrap()).unwrap();
+        send(&fixture, "STOPPING=1");
+        fixture.init.kill_group();
+        assert_eq!(wait(&fixture, socket, None), []);
+        assert_eq!(receive(&manager), "STOPPING=1", "what it said before is passed on");
+    }
+
+    #[test]
+    fn start_holds_no_lock_while_it_waits() {
+        let (fixture, manager) = fixture(PROGRAM);
+        let other = fixture.root.path().join("other");
+        let second = UnixDatagram::bind(&other).unwrap();
+        std::thread::scope(|scope| {
+            let address = NotifyAddress::parse(other.as_os_str()).ok();
+            let starting = scope.spawn(|| start(&fixture.store(), &fixture.id, &|_| None, address, &mut Vec::new()));
+            while fixture.status() != "running" {
+                std::thread::yield_now();
+            }
+            drop(fixture.store().find(&fixture.id).unwrap().lock().unwrap());
+            send(&fixture, "READY=1");
+            assert!(receive(&second).starts_with("READY=1\nMAINPID="), "the caller of start is told");
+            assert_eq!(receive(&second), "BARRIER=1");
+            starting.join().unwrap().unwrap();
+        });
+        manager.set_nonblocking(true).unwrap();
+        assert!(manager.recv(&mut [0; 16]).is_err(), "and the caller of create is not");
+    }
+
+    #[test]
+    fn a_manager_that_cannot_be_reached_is_a_warning_and_no_wait() {
+        let (fixture, manager) = fixture(PROGRAM);
+        let socket = bind(&fixture.store().find(&fixture.id).unwrap()).unwrap();
+        drop(manager);
+        let warnings = wait(&fixture, socket, None);
+        assert!(warnings[0].to_string().starts_with("NOTIFY_SOCKET: connect to /"), "{warnings:?}");
+    }
+
+    #[test]
+    fn every_user_may_send_whatever_the_umask_and_the_length_of_the_path() {
+        let root = tempfile::tempdir().unwrap();
+        let long = root.path().join("r".repeat(200)).join("s".repeat(200));
+        let id = ContainerId::parse("web").unwrap();
+        let record = Record::new("web", "1.3.0", "/b".into(), "/b/rootfs".into());
+        let guard = Store::open(&long).unwrap().create(&id, &record).unwrap();
+        make_directory(&guard).unwrap();
+        let dir = long.join("web/notify");
+        let mode = |path: &Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&dir), 0o755);
+        let first = bind(&guard).unwrap();
+        let inode = std::fs::symlink_metadata(dir.join(NotifySocket::NAME)).unwrap().ino();
+        let second = bind(&guard).unwrap();
+        assert_ne!(std::fs::symlink_metadata(dir.join(NotifySocket::NAME)).unwrap().ino(), inode);
+        assert_eq!(mode(&dir.join(NotifySocket::NAME)) & 0o222, 0o222);
+        drop((first, second));
+        guard.remove().unwrap();
+        assert!(!dir.exists() && !long.join("web").exists());
+    }
+
+    #[test]
+    fn a_socket_is_never_made_through_a_link() {
+        let (fixture, _manager) = fixture(PROGRAM);
+        let dir = fixture.store().find(&fixture.id).unwrap();
+        let inside = fixture.root.path().join("state/web/notify");
+        symlink(fixture.root.path().join("victim"), inside.join(NotifySocket::NAME)).unwrap();
+        bind(&dir).unwrap();
+        assert!(!fixture.root.path().join("victim").exists());
+        std::fs::remove_dir_all(&inside).unwrap();
+        symlink(fixture.root.path(), &inside).unwrap();
+        assert!(bind(&dir).is_err());
+    }
+}

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use crate::fault::{Call, Effect, Trouble};
 use crate::namespaces::{Kind, Op, idmap};
 use crate::slots::{Slot, Slots};
-use crate::sys::{descriptor, identity, namespace};
+use crate::sys::{descriptor, identity, namespace, property};
 
 /// Host, before clone.
 pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
@@ -51,6 +51,8 @@ pub fn apply(op: &Op, slots: &Slots) -> Effect {
             identity::set_uid(*uid)
         }
         Op::TimeOffsets { text } => {
+            // The change of user has made the process undumpable, and its /proc files the real root's.
+            property::set_dumpable(true)?;
             let fd = descriptor::open_at(slots.get(Slot::HOST_PROC)?, c"self/timens_offsets", libc::O_WRONLY)?;
             let result = descriptor::write(fd, text.to_bytes());
             descriptor::close(fd);

@@ -119,8 +119,10 @@ pub struct NamespacePlan {
     pub adopt: Vec<Step>,
     /// Up to the point where a cgroup must have been joined.
     pub identity: Vec<Step>,
-    /// The rest of stage one: new namespaces, clocks, loopback, the second fork.
+    /// New namespaces, clocks, loopback.
     pub rest: Vec<Step>,
+    /// The end of stage one: the second fork, if one is needed.
+    pub fork: Vec<Step>,
 }
 
 /// Plans the namespaces of a spec.
@@ -208,7 +210,7 @@ fn plan_rest(plan: &mut NamespacePlan, spec: &Spec, field: impl Fn(Kind) -> Fiel
         plan.rest.push(Step::new(Op::LoopbackUp, field(Kind::Network)));
     }
     if plan.launch.fork {
-        plan.rest.push(Step::new(Op::Fork, field(Kind::Pid)));
+        plan.fork.push(Step::new(Op::Fork, field(Kind::Pid)));
     }
 }
 

@@ -36,6 +36,8 @@ pub struct ProcessPlan {
     pub adopt: Vec<Step>,
     /// The child's very first steps, with the caller's rights.
     pub first: Vec<Step>,
+    /// Before a second fork brings the child into a pid namespace where others may look at it.
+    pub hide: Vec<Step>,
     /// Stage two, before the root file system is mounted.
     pub session: Vec<Step>,
     /// While the child waits with its root mounted: the host's hooks.
@@ -67,8 +69,14 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         plan.host.push(Step::new(op, Field::at("--preserve-fds")));
     }
     plan_hooks(&mut plan, spec);
-    if context.wants.is_new(Kind::Time) {
-        plan.session.push(Step::new(Op::Undumpable, Field::RUNTIME));
+    // The id maps and the clocks are written through /proc/PID, which an unprivileged host, or a child that has
+    // changed its user, doesn't own once the child can't be dumped. Until then nobody shares a namespace with it.
+    let late = context.wants.is_new(Kind::User) || context.wants.is_new(Kind::Time);
+    let hide = Step::new(Op::Undumpable, Field::RUNTIME);
+    if late {
+        plan.hide.push(hide)
+    } else {
+        plan.first.push(hide)
     }
     plan.session.push(Step::new(Op::NewSession, Field::RUNTIME));
     if !request.no_new_keyring {
@@ -80,7 +88,6 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         None => {
             // The spec lets `create` go without; `start` then refuses.
             plan_names(&mut plan, spec);
-            plan.first.push(Step::new(Op::Undumpable, Field::RUNTIME));
         }
     }
     plan.last.push(Step::new(Op::CloseDescriptors { from: 3 + kept }, Field::RUNTIME));
@@ -98,10 +105,6 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     let request = context.request;
     let environment = plan_environment(process, request);
     plan_oom_and_limits(plan, process, context);
-    // A new time namespace's clocks are set through /proc/self, which a process that can't be dumped doesn't own.
-    if !context.wants.is_new(Kind::Time) {
-        plan.first.push(Step::new(Op::Undumpable, Field::RUNTIME));
-    }
     let cwd = c_string(process.cwd().as_os_str().as_bytes());
     plan.inside.push(Step::new(Op::MakeCwd { path: cwd.clone() }, Field::at("/process/cwd")));
     plan_terminal(plan, process, context);

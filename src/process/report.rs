@@ -22,8 +22,9 @@ pub struct Told {
     /// The JSON pointer.
     field: String,
     about: About,
+    /// For what the domain knows of its failures.
     #[serde(skip)]
-    hint: Option<rootfs::Op>,
+    rootfs: Option<rootfs::Op>,
 }
 
 /// Steps whose failure has words of its own.
@@ -48,11 +49,11 @@ impl Told {
             Op::Process(ProcessOp::StartHook { index, .. }) => About::StartHook { index: *index },
             _ => About::Step,
         };
-        let hint = match &step.op {
+        let rootfs = match &step.op {
             Op::Rootfs(op) => Some(op.clone()),
             _ => None,
         };
-        Told { sentence: plan::render(&step.op), field: step.field.pointer().to_owned(), about, hint }
+        Told { sentence: plan::render(&step.op), field: step.field.pointer().to_owned(), about, rootfs }
     }
 
     fn field(&self) -> Field {
@@ -62,14 +63,15 @@ impl Told {
 
 /// A step that failed, as an error with everything that is known of it.
 pub fn step_error(told: &Told, stage: Stage, index: usize, trouble: Trouble, detail: &str) -> Error {
-    let hint = told.hint.as_ref().and_then(|op| rootfs::hint(op, trouble)).unwrap_or_default();
+    let hint = told.rootfs.as_ref().and_then(|op| rootfs::hint(op, trouble)).unwrap_or_default();
+    let reason = told.rootfs.as_ref().and_then(|op| rootfs::reason(op, trouble)).unwrap_or(detail);
     Error::Step {
         stage,
         index,
         sentence: told.sentence.clone(),
         field: told.field(),
         trouble,
-        detail: detail.to_owned(),
+        detail: reason.to_owned(),
         hint: hint.to_owned(),
     }
 }

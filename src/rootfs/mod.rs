@@ -14,7 +14,7 @@ use std::ffi::CString;
 use crate::slots::Slot;
 use options::{Attributes, Propagation};
 
-pub use render::{hint, render};
+pub use render::{hint, reason, render};
 
 /// One effect on the container's root file system.
 #[derive(Clone, Debug, PartialEq)]

@@ -48,7 +48,9 @@ const STRICTATIME: u64 = libc::MOUNT_ATTR_STRICTATIME;
 const REC: u64 = libc::MS_REC;
 
 /// Every option by name, sorted. An option that takes an access time policy back leaves the kernel's default, relatime.
-const TABLE: [(&str, Effect); 65] = [
+const TABLE: [(&str, Effect); 67] = [
+    // File systems decide about ACLs on their own: the flag behind these two names has no effect (mount(2)).
+    ("acl", Nothing),
     ("async", Super("sync", false)),
     ("atime", Atime(RELATIME)),
     ("bind", Bind { recursive: false }),
@@ -64,6 +66,7 @@ const TABLE: [(&str, Effect); 65] = [
     ("lazytime", Super("lazytime", true)),
     ("loud", Silent(false)),
     ("mand", Super("mand", true)),
+    ("noacl", Nothing),
     ("noatime", Atime(NOATIME)),
     ("nodev", Set(NODEV)),
     ("nodiratime", Set(NODIRATIME)),

@@ -11,7 +11,7 @@ use crate::fault::{Call, Trouble};
 /// The step as a sentence: `bind /data on /mnt/x`.
 pub fn render(op: &Op) -> String {
     match op {
-        Op::OpenHostProc => "open the host's /proc".into(),
+        Op::OpenHostProc => "find this process in the host's /proc".into(),
         Op::Propagate(flags) => format!("make / {}", propagation_name(*flags)),
         Op::PrivateParent(root) => format!("make the mount below {} private", show(&root.path)),
         Op::AttachRoot(root) => format!("bind the rootfs {} on itself", show(&root.path)),
@@ -118,7 +118,7 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
     }
     match (op, errno) {
         (Op::AttachRoot(_) | Op::OpenRoot(_), ELOOP | ENOTDIR) => {
-            Some("invalid rootfs: not an absolute path, or a symlink; root.path must name a real directory")
+            Some("root.path must name a real directory, without a symbolic link on the way from the bundle")
         }
         (Op::AttachRoot(_), EACCES) => Some(
             "the container's user can't search a directory on the way to the rootfs; in a user namespace every one needs x for others",
@@ -164,10 +164,24 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
     }
 }
 
+/// What is wrong, where the errno alone doesn't say it; engines match these words.
+pub fn reason(op: &Op, trouble: Trouble) -> Option<&'static str> {
+    match (op, trouble.errno) {
+        (Op::AttachRoot(_) | Op::OpenRoot(_), Errno::ELOOP | Errno::ENOTDIR) => {
+            Some("invalid rootfs: not an absolute path, or a symlink")
+        }
+        (Op::MountFilesystem(fs), _) if trouble.call == Call::CheckTarget => match fs.fstype.to_bytes() {
+            b"proc" | b"sysfs" => Some("must be mounted on ordinary directory"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn filesystem_hint(fs: &Filesystem, trouble: Trouble) -> Option<&'static str> {
     match (fs.fstype.to_bytes(), trouble.call, trouble.errno) {
         (b"proc" | b"sysfs", Call::CheckTarget, _) => {
-            Some("proc and sysfs must be mounted on ordinary directory: no file, and no symbolic link on the way")
+            Some("the place of a procfs or sysfs may be no file, and no symbolic link may be on the way to it")
         }
         (_, Call::CheckTarget, _) => Some("the target is inside /proc, where only a few files may be covered"),
         (b"mqueue", _, Errno::EPERM | Errno::EACCES) => {
@@ -205,7 +219,7 @@ mod tests {
     #[test]
     fn a_symlinked_rootfs_is_named_as_engines_expect() {
         let op = Op::AttachRoot(Root { bundle: None, path: c"/r".into() });
-        let hint = hint(&op, Trouble::new(Call::Openat2, Errno::ELOOP)).unwrap();
-        assert!(hint.contains("invalid rootfs: not an absolute path, or a symlink"));
+        let reason = reason(&op, Trouble::new(Call::Openat2, Errno::ELOOP)).unwrap();
+        assert!(reason.contains("invalid rootfs: not an absolute path, or a symlink"));
     }
 }

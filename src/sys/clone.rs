@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
+use crate::sys::kernel;
 
 /// What the caller of a clone turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +38,14 @@ pub fn clone(flags: u64) -> Effect<Side> {
     // With CLONE_PARENT the exit signal is the caller's own and clone3 insists on 0 here (clone(2)).
     let exit_signal = if parent { 0 } else { libc::SIGCHLD as u64 };
     let args = CloneArgs { flags, exit_signal, ..CloneArgs::default() };
-    // SAFETY: without CLONE_VM the child runs on its own copy of this stack, so returning twice is sound; args lives
-    // through the call and its size is passed.
-    let mut result = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) };
-    if result < 0 && Errno::last() == Errno::ENOSYS {
+    let mut result = -1;
+    let missing = kernel::lacks(kernel::CLONE3);
+    if !missing {
+        // SAFETY: without CLONE_VM the child runs on its own copy of this stack, so returning twice is sound; args
+        // lives through the call and its size is passed.
+        result = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) };
+    }
+    if missing || (result < 0 && Errno::last() == Errno::ENOSYS) {
         let flags = flags | exit_signal;
         // SAFETY: as above; a null stack means the copied one.
         result = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };

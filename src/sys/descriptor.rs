@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
-use crate::sys::{check, check_int};
+use crate::sys::{check, check_int, kernel};
 
 /// Opens `path` relative to `dir`. O_CLOEXEC is always added.
 pub fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Effect<RawFd> {
@@ -51,7 +51,7 @@ pub fn close(fd: RawFd) {
 /// Closes all descriptors from `first` on (close_range(2), Linux 5.9), else one by one up to the limit of open files.
 pub fn close_from(first: u32) {
     // SAFETY: takes numbers; callers have nothing open there that they still need.
-    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } < 0 {
+    if kernel::lacks(kernel::CLOSE_RANGE) || unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } < 0 {
         each_above(first, close);
     }
 }
@@ -59,7 +59,9 @@ pub fn close_from(first: u32) {
 /// Marks all descriptors from `first` on as close-on-exec (Linux 5.11), else one by one.
 pub fn cloexec_from(first: u32) {
     // SAFETY: takes numbers and changes a flag only.
-    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
+    if kernel::lacks(kernel::CLOSE_RANGE)
+        || unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } < 0
+    {
         each_above(first, |fd| {
             // SAFETY: F_SETFD takes numbers; a closed descriptor gives EBADF.
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };

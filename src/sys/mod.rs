@@ -9,6 +9,7 @@ pub mod exec;
 pub mod file;
 pub mod identity;
 pub mod idmap;
+pub mod inherited;
 pub mod inspect;
 pub mod kernel;
 pub mod mount;

@@ -5,10 +5,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
+use crate::sys::kernel;
 
 /// A descriptor of the process `pid`; it becomes readable when the process has ended. ESRCH when there is no such
 /// process, ENOSYS on kernels before 5.3. The descriptor is O_CLOEXEC (pidfd_open(2) always sets it).
 pub fn open(pid: i32) -> Effect<OwnedFd> {
+    kernel::require(kernel::PIDFD, Call::Pidfd)?;
     // SAFETY: pidfd_open takes two integers and touches no memory of ours.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect};
-use crate::sys::check_int;
+use crate::sys::{check_int, kernel};
 
 /// A pipe: read end, write end, both close-on-exec.
 pub fn pair() -> Effect<(RawFd, RawFd)> {
@@ -87,7 +87,7 @@ pub fn read_until(fd: RawFd, buffer: &mut [u8], deadline: Option<u64>) -> Event 
 /// Waits until the child `pid` has ended, without reaping it; false when the deadline came first. A kernel without
 /// pidfds (before 5.3) waits without a deadline.
 pub fn wait_child_until(pid: i32, deadline: Option<u64>) -> bool {
-    if deadline.is_none() {
+    if deadline.is_none() || kernel::lacks(kernel::PIDFD) {
         return true;
     }
     // SAFETY: takes numbers. The descriptor is close-on-exec by the kernel's own rule.

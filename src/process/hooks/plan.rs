@@ -20,6 +20,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// In the order of a container's life.
+    pub const ALL: [Kind; 6] = [
+        Kind::Prestart,
+        Kind::CreateRuntime,
+        Kind::CreateContainer,
+        Kind::StartContainer,
+        Kind::Poststart,
+        Kind::Poststop,
+    ];
+
     /// The property's name under `hooks`.
     pub fn name(self) -> &'static str {
         match self {

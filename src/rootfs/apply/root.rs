@@ -21,6 +21,9 @@ const DEPTH: usize = 4096;
 /// /proc leaves both slots empty; steps that need one then say so.
 pub(super) fn open_host_proc(slots: &mut Slots) -> Effect {
     kernel::probe_mount_calls();
+    if let Some(proc) = slots.find(Slot::HOST_PROC) {
+        return open_self_fd(proc, slots);
+    }
     let proc = match path::open(path::CWD, c"/proc", DIRECTORY | libc::O_NOFOLLOW, 0) {
         Err(Trouble { errno: Errno::ENOENT, .. }) => return Ok(()),
         other => other?,
@@ -30,6 +33,10 @@ pub(super) fn open_host_proc(slots: &mut Slots) -> Effect {
         return Ok(());
     }
     fill(slots, Slot::HOST_PROC, proc);
+    open_self_fd(proc, slots)
+}
+
+fn open_self_fd(proc: RawFd, slots: &mut Slots) -> Effect {
     match path::open(proc, c"self/fd", libc::O_RDONLY | libc::O_DIRECTORY, 0) {
         // This /proc belongs to a pid namespace that doesn't see us; only mount(2) by descriptor needs it.
         Err(Trouble { errno: Errno::ENOENT, .. }) => {}
