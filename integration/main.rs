@@ -8,6 +8,7 @@ mod lifecycle;
 mod masks;
 mod mounts;
 mod namespaces;
+mod notify;
 mod pivot;
 mod process;
 mod run;
@@ -20,6 +21,7 @@ fn main() -> std::process::ExitCode {
         ("masks", masks::CASES),
         ("mounts", mounts::CASES),
         ("namespaces", namespaces::CASES),
+        ("notify", notify::CASES),
         ("pivot", pivot::CASES),
         ("process", process::CASES),
         ("run", run::CASES),

@@ -100,7 +100,11 @@ fn relay_until_ready(relay: &mut Relay, init: &Init) -> Result<()> {
             Ok(_) | Err(Errno::EINTR) => {}
             failed => drop(failed.during(Call::Poll).doing(doing)?),
         }
-        relay.pump();
+        if alive {
+            _ = relay.pump()
+        } else {
+            relay.drain()
+        }
         if relay.is_ready() || !alive {
             return Ok(());
         }

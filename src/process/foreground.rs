@@ -43,7 +43,7 @@ pub fn become_subreaper() -> Result {
 pub fn wait_for(pid: i32, signals: &Signals, terminal: Option<OwnedFd>, mut relay: Option<Relay>) -> Result<End> {
     let end = wait_relaying(pid, signals, terminal, &mut relay);
     // What it said last is still in the socket.
-    relay.iter_mut().for_each(Relay::pump);
+    relay.iter_mut().for_each(Relay::drain);
     end
 }
 
@@ -78,7 +78,7 @@ fn wait_relaying(pid: i32, signals: &Signals, terminal: Option<OwnedFd>, relay: 
             to_container.pump();
         }
         from_container.pump();
-        relay.iter_mut().for_each(Relay::pump);
+        relay.as_mut().map(Relay::pump);
     }
     end.map_or_else(|| wait::wait(pid).doing(|| "wait for the container"), Ok)
 }
@@ -97,7 +97,7 @@ fn wait_without_terminal(pid: i32, signals: &Signals, relay: &mut Option<Relay>)
         if let Some(end) = take_signals(pid, signals, None)? {
             return Ok(end);
         }
-        relay.iter_mut().for_each(Relay::pump);
+        relay.as_mut().map(Relay::pump);
     }
 }
 

@@ -130,14 +130,15 @@ impl Relay {
         self.ready
     }
 
-    /// Passes on what can be without waiting.
-    pub fn pump(&mut self) {
-        for _ in 0..BURST {
-            if !self.send() || !self.receive() {
-                return;
-            }
-        }
-        self.send();
+    /// Passes on what can be without waiting; true when there may be more of it.
+    pub fn pump(&mut self) -> bool {
+        (0..BURST).all(|_| self.send() && self.receive()) && self.send()
+    }
+
+    /// The last of it, once the container has ended: all that a socket holds (at most `net.unix.max_dgram_qlen`
+    /// messages), and no more, because somebody else may still be sending.
+    pub fn drain(&mut self) {
+        (0..BURST).all(|_| self.pump());
     }
 
     /// Sends what is pending; false when there is no room. A service manager that is gone doesn't hold anything up.
@@ -269,6 +270,17 @@ mod tests {
             relay.pump();
         }
         assert!(relay.pending.is_none());
+    }
+
+    #[test]
+    fn a_burst_ends_and_a_drain_takes_all() {
+        let (_dir, manager, inside, mut relay) = relay(None);
+        inside.set_nonblocking(true).unwrap();
+        // What isn't passed on needs no room at the other end.
+        while inside.send(b"MAINPID=1").is_ok() {}
+        relay.drain();
+        assert_eq!(next(&relay.container), None);
+        assert_eq!(next(&manager), None);
     }
 
     #[test]
