@@ -42,6 +42,9 @@ const MESSAGE_MAX: usize = 4000;
 /// How many messages are taken at a time, so that a container that never stops talking holds up nothing else.
 const BURST: usize = 16;
 
+/// So many bursts empty any socket: it holds `net.unix.max_dgram_qlen` messages, of which systemd makes 512.
+const BURSTS: usize = 64;
+
 /// How long a service manager may take to confirm what it was sent, in milliseconds: as long as systemd-notify(1) waits.
 const BARRIER_MS: u64 = 5000;
 
@@ -135,10 +138,10 @@ impl Relay {
         (0..BURST).all(|_| self.send() && self.receive()) && self.send()
     }
 
-    /// The last of it, once the container has ended: all that a socket holds (at most `net.unix.max_dgram_qlen`
-    /// messages), and no more, because somebody else may still be sending.
+    /// The last of it, once the container has ended: all that a socket holds, and no more, because somebody else may
+    /// still be sending.
     pub fn drain(&mut self) {
-        (0..BURST).all(|_| self.pump());
+        (0..BURSTS).all(|_| self.pump());
     }
 
     /// Sends what is pending; false when there is no room. A service manager that is gone doesn't hold anything up.
