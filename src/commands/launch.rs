@@ -9,6 +9,7 @@ use crate::config::{self, Config};
 use crate::container::create::{self, Creation};
 use crate::container::{self, ContainerId, Record, Store};
 use crate::error::{Doing, Error, Result};
+use crate::fault::Stage;
 use crate::host::Host;
 use crate::log::Log;
 use crate::plan::{self, Plan};
@@ -94,6 +95,7 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     let created = create::create(&mut store, &creation, &mut warnings);
     if let Ok((_, launched)) = &created {
         warnings.extend(launched.warnings.iter().cloned());
+        log.debug(|| timings(&plan, launched));
     }
     warnings.into_iter().for_each(|warning| log.warn(warning));
     created
@@ -122,6 +124,15 @@ fn unknown_properties(config: &Config) -> String {
         true => "config.json has no unknown properties".to_owned(),
         false => format!("config.json has unknown properties, which are ignored: {}", names.join(", ")),
     }
+}
+
+/// How long each of the child's steps took, as far as it has come: one line, so that the log stays one entry.
+fn timings(plan: &Plan, launched: &Launched) -> String {
+    let steps = [Stage::StageOne, Stage::StageTwo, Stage::Start].map(|stage| plan.steps(stage)).concat();
+    let begun: Vec<_> = (0..steps.len()).map(|ordinal| launched.page.time(ordinal)).collect();
+    let took = steps.iter().zip(begun.windows(2)).filter(|(_, times)| times[0] > 0 && times[1] > times[0]);
+    let words = took.map(|(step, times)| format!("{} {} µs", plan::render(&step.op), (times[1] - times[0]) / 1000));
+    format!("steps of the init: {}", words.collect::<Vec<_>>().join("; "))
 }
 
 fn injection(point: &FaultPoint) -> Injection {

@@ -48,6 +48,8 @@ pub struct Launched {
     /// The socket that the container sends its readiness to, when corten itself is to pass it on.
     pub notify: Option<UnixDatagram>,
     pub warnings: Vec<Warning>,
+    /// Holds when each of the child's steps began.
+    pub page: Page,
 }
 
 /// Why a launch failed, and the child that must go for it: the plan's `undo` is the caller's to run.
@@ -180,7 +182,7 @@ impl Launch<'_> {
         descriptor::close(control);
         fifo.into_iter().for_each(descriptor::close);
         match result {
-            Ok(()) => Ok(Launched { pid, console, notify: None, warnings }),
+            Ok(()) => Ok(Launched { pid, console, notify: None, warnings, page }),
             Err(error) => Err(Failure { error, pid: Some(pid) }),
         }
     }

@@ -73,7 +73,7 @@ fn the_order_of_a_docker_like_plan_is_this() {
     assert_eq!(
         lines(&plan.mount),
         [
-            " | open the host's /proc",
+            " | find this process in the host's /proc",
             " | make / rslave",
             "/root/path | bind the rootfs rootfs on itself",
             "/mounts/0 | mount proc on /proc (nosuid,nodev,noexec)",
