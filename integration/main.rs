@@ -16,6 +16,7 @@ mod log;
 mod masks;
 mod mounts;
 mod namespaces;
+mod notify;
 mod pivot;
 mod process;
 mod run;
@@ -36,6 +37,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("masks", masks::CASES),
     ("mounts", mounts::CASES),
     ("namespaces", namespaces::CASES),
+    ("notify", notify::CASES),
     ("pivot", pivot::CASES),
     ("process", process::CASES),
     ("run", run::CASES),

@@ -7,7 +7,7 @@ use oci_spec::runtime::Spec;
 use crate::cli::{FaultPoint, Globals, Injected, LaunchArgs};
 use crate::config::{self, Config};
 use crate::container::create::{self, Creation};
-use crate::container::{ContainerId, Record, Store};
+use crate::container::{self, ContainerId, Record, Store};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Stage;
 use crate::host::Host;
@@ -15,7 +15,8 @@ use crate::log::Log;
 use crate::plan::{self, Plan};
 use crate::process::init::Injection;
 use crate::process::launch::Launched;
-use crate::request::{Mode, Request};
+use crate::process::notify;
+use crate::request::{Mode, NotifyAddress, NotifySocket, Request};
 use crate::sys::tty;
 
 /// The request behind a command line.
@@ -33,7 +34,8 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
         preserve_fds: args.preserve_fds,
         listen_fds: crate::request::listen_fds(),
         listen_fd_names: std::env::var("LISTEN_FDNAMES").ok(),
-        notify_socket: std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty()),
+        // Filled in by `create`, which knows the container's directory.
+        notify_socket: None,
         no_subreaper,
         terminal_size: tty::size(0),
     })
@@ -73,6 +75,7 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     ContainerId::parse(&request.id)?;
     let config = config::bundle::load(&request.bundle, args.config.as_deref())?;
     let host = Host::probe();
+    let request = &Request { notify_socket: notify_socket(globals, &request.id, &config.spec, log), ..request.clone() };
     let plan = plan(&config, request, &host)?;
     log.debug(|| unknown_properties(&config));
     config.warnings.iter().chain(&plan.warnings).for_each(|warning| log.warn(warning.clone()));
@@ -87,6 +90,22 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     }
     warnings.into_iter().for_each(|warning| log.warn(warning));
     created
+}
+
+/// The caller's NOTIFY_SOCKET; one that can't be used is a warning and counts as none.
+pub fn notify_address(log: &mut Log) -> Option<NotifyAddress> {
+    let given = std::env::var_os("NOTIFY_SOCKET").filter(|value| !value.is_empty())?;
+    let refuse = |why| log.warn(notify::warning(format!("{why}, so nobody is told when the container is ready")));
+    NotifyAddress::parse(&given).map_err(refuse).ok()
+}
+
+fn notify_socket(globals: &Globals, id: &str, spec: &Spec, log: &mut Log) -> Option<NotifySocket> {
+    let dir = globals.root.join(id).join(container::notify::DIR);
+    let planned = notify::plan_notify(notify_address(log)?, dir, spec);
+    planned.unwrap_or_else(|warning| {
+        log.warn(warning);
+        None
+    })
 }
 
 fn unknown_properties(config: &Config) -> String {

@@ -14,7 +14,7 @@ use crate::plan::{Point, Step};
 use crate::process::environment::{self, Environment};
 use crate::process::hooks::{self, Hooks};
 use crate::process::{Op, capabilities, scheduler};
-use crate::request::{Mode, Request};
+use crate::request::{Mode, NotifySocket, Request};
 use crate::rootfs;
 
 /// What is executed at the end.
@@ -263,6 +263,7 @@ fn plan_environment(process: &Process, request: &Request) -> Environment {
         extra.push(("LISTEN_PID", "1".to_owned()));
         extra.extend(request.listen_fd_names.clone().map(|names| ("LISTEN_FDNAMES", names)));
     }
+    extra.extend(request.notify_socket.as_ref().map(|_| ("NOTIFY_SOCKET", NotifySocket::inside())));
     environment::plan_environment(process.env().as_deref().unwrap_or_default(), &extra)
 }
 
