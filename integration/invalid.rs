@@ -194,7 +194,6 @@ fn a_missing_required_field_is_named(sb: &Sandbox) {
         "/root/path",
         "/process/cwd",
         "/process/args",
-        "/process/user/uid",
         "/mounts/1/destination",
         "/linux/namespaces/2/type",
     ];
