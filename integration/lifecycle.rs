@@ -199,11 +199,13 @@ fn signals_have_many_spellings(sb: &Sandbox) {
     running.lines.expect_line("ready");
     for spelling in ["USR1", "SIGUSR1", "usr1", "sigusr1", "SigUsr1", "10"] {
         sb.call(["kill"]).args([&id, spelling]).output().ok();
-        assert_eq!(running.lines.next_line().as_deref(), Some("SIGUSR1"), "{spelling}");
+        // A runtime written in Go may forward its own scheduler's SIGURG.
+        let told = std::iter::from_fn(|| running.lines.next_line()).find(|line| line != "SIGURG");
+        assert_eq!(told.as_deref(), Some("SIGUSR1"), "{spelling}");
     }
     for (spelling, name) in [("HUP", "SIGHUP"), ("2", "SIGINT"), ("WINCH", "SIGWINCH"), ("cont", "SIGCONT")] {
         sb.call(["kill"]).args([&id, spelling]).output().ok();
-        assert_eq!(running.lines.next_line().as_deref(), Some(name));
+        running.lines.expect_line(name);
     }
     sb.call(["kill"]).args([&id, "15"]).output().ok();
     assert_eq!(running.wait(), 33);
@@ -213,7 +215,7 @@ fn kill_sends_term_by_default(sb: &Sandbox) {
     let (mut running, id) = sb.run_in_background(&sb.bundle().tool(["signal-echo", "21"]).build(), &[]);
     running.lines.expect_line("ready");
     sb.call(["kill"]).arg(&id).output().ok();
-    assert_eq!(running.lines.next_line().as_deref(), Some("SIGTERM"));
+    running.lines.expect_line("SIGTERM");
     assert_eq!(running.wait(), 21);
 }
 

@@ -2,27 +2,48 @@
 //!
 //! One file a subject. See `harness` for how a test is written and how to run the suite against another runtime.
 
+mod attacks;
 mod devices;
+mod faults;
+mod features_spec;
+mod fixtures;
+mod golden;
 mod harness;
+mod hooks;
+mod invalid;
 mod lifecycle;
+mod log;
 mod masks;
 mod mounts;
 mod namespaces;
+mod notify;
 mod pivot;
 mod process;
 mod run;
 mod terminal;
 
+/// Every test file with its tests.
+pub const FILES: &[(&str, &[harness::Case])] = &[
+    ("attacks", attacks::CASES),
+    ("devices", devices::CASES),
+    ("faults", faults::CASES),
+    ("features_spec", features_spec::CASES),
+    ("fixtures", fixtures::CASES),
+    ("golden", golden::CASES),
+    ("hooks", hooks::CASES),
+    ("invalid", invalid::CASES),
+    ("lifecycle", lifecycle::CASES),
+    ("log", log::CASES),
+    ("masks", masks::CASES),
+    ("mounts", mounts::CASES),
+    ("namespaces", namespaces::CASES),
+    ("notify", notify::CASES),
+    ("pivot", pivot::CASES),
+    ("process", process::CASES),
+    ("run", run::CASES),
+    ("terminal", terminal::CASES),
+];
+
 fn main() -> std::process::ExitCode {
-    harness::main(&[
-        ("devices", devices::CASES),
-        ("lifecycle", lifecycle::CASES),
-        ("masks", masks::CASES),
-        ("mounts", mounts::CASES),
-        ("namespaces", namespaces::CASES),
-        ("pivot", pivot::CASES),
-        ("process", process::CASES),
-        ("run", run::CASES),
-        ("terminal", terminal::CASES),
-    ])
+    harness::main(FILES)
 }

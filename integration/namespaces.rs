@@ -107,8 +107,9 @@ fn a_mount_namespace_can_be_joined_by_path(sb: &Sandbox) {
     if output.code == 0 {
         assert_eq!(output.json()["namespaces"]["mnt"], of_process(donor.pid(), "mnt"));
     } else {
-        // Refusing is as good, if it is done with a reason.
-        output.fails_with(&["linux.namespaces"]);
+        // The bundle's root can't be seen from there, and saying so is as good.
+        output.fails();
+        assert_eq!(donor.status(), "running");
     }
 }
 

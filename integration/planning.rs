@@ -15,19 +15,8 @@ use corten::slots::Slot;
 /// A `create` in `/bundle`, with a console socket where the config wants a terminal.
 pub fn request(terminal: bool) -> Request {
     Request {
-        id: "web".into(),
-        bundle: "/bundle".into(),
-        mode: Mode::Create,
-        pid_file: None,
         console_socket: terminal.then(|| "/run/console.sock".into()),
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        listen_fd_names: None,
-        notify_socket: None,
-        no_subreaper: false,
+        ..Request::new("web", "/bundle", Mode::Create)
     }
 }
 

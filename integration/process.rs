@@ -465,7 +465,9 @@ fn socket_activation_goes_in(sb: &Sandbox) {
 }
 
 fn a_notify_socket_goes_in(sb: &Sandbox) {
-    let path = std::env::temp_dir().join(format!("ctn-{}", sb.id()));
+    // A socket's name has room for 108 bytes only.
+    let path = sb.dir().parent().unwrap().join(format!("notify-{}", std::process::id()));
+    let _ = fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
     let bundle = sb.bundle().tool(["notify", "READY=1", ";", "pause"]).build();
@@ -479,7 +481,6 @@ fn a_notify_socket_goes_in(sb: &Sandbox) {
         text.push_str(&String::from_utf8_lossy(&buffer[..len]));
         text.push('\n');
     }
-    fs::remove_file(path).unwrap();
     sb.call(["kill", &id, "KILL"]).output().ok();
     assert_eq!(running.wait(), 137);
 }

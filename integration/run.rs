@@ -47,10 +47,12 @@ fn signals_are_forwarded(sb: &Sandbox) {
     running.lines.expect_line("ready");
     for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGALRM] {
         running.signal(signal);
-        assert_eq!(running.lines.next_line().as_deref(), Some(signal.as_str()));
+        // A runtime written in Go forwards its own scheduler's SIGURG too.
+        let told = std::iter::from_fn(|| running.lines.next_line()).find(|line| line != "SIGURG");
+        assert_eq!(told.as_deref(), Some(signal.as_str()));
     }
     running.signal(Signal::SIGTERM);
-    assert_eq!(running.lines.next_line().as_deref(), Some("SIGTERM"));
+    running.lines.expect_line("SIGTERM");
     assert_eq!(running.wait(), 5);
 }
 

@@ -3,6 +3,8 @@
 
 use nix::unistd;
 
+use crate::sys::capability;
+
 /// What the machine and the calling process offer.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -22,14 +24,14 @@ pub struct Host {
 impl Host {
     /// Reads the facts.
     pub fn probe() -> Host {
-        let (effective, bounding) = crate::sys::capability::probe_sets();
+        let capabilities = capability::probe();
         Host {
             euid: unistd::geteuid().as_raw(),
             egid: unistd::getegid().as_raw(),
             in_user_namespace: probe_user_namespace(),
-            bounding,
-            effective,
-            last_capability: crate::sys::capability::probe_last(),
+            bounding: capabilities.bounding,
+            effective: capabilities.effective,
+            last_capability: capabilities.last,
         }
     }
 

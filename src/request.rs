@@ -1,5 +1,6 @@
 //! What the command line adds to config.json: plain values that planning reads and never changes.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// Whether the init waits at the exec fifo (`create`) or goes on at once (`run`).
@@ -33,12 +34,100 @@ pub struct Request {
     pub listen_fds: u32,
     /// The caller's LISTEN_FDNAMES.
     pub listen_fd_names: Option<String>,
-    /// The caller's NOTIFY_SOCKET.
-    pub notify_socket: Option<PathBuf>,
+    /// Where the container's readiness goes (sd_notify(3)), if the caller wants to know of it.
+    pub notify_socket: Option<NotifySocket>,
     pub no_subreaper: bool,
+    /// Rows and columns of the caller's terminal, for a foreground run whose config has no consoleSize.
+    pub terminal_size: Option<(u16, u16)>,
+}
+
+impl Request {
+    /// A call without any flag.
+    pub fn new(id: &str, bundle: impl Into<PathBuf>, mode: Mode) -> Request {
+        Request {
+            id: id.to_owned(),
+            bundle: bundle.into(),
+            mode,
+            pid_file: None,
+            console_socket: None,
+            pidfd_socket: None,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserve_fds: 0,
+            listen_fds: 0,
+            listen_fd_names: None,
+            notify_socket: None,
+            no_subreaper: false,
+            terminal_size: None,
+        }
+    }
 }
 
 /// How many sockets the environment announces by socket activation (sd_listen_fds(3)).
 pub fn listen_fds() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// The two ends of the way that a container's messages to its service manager take. The container never gets at the
+/// caller's own socket: it has one of its own, and corten passes on what comes out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotifySocket {
+    pub address: NotifyAddress,
+    /// The directory on the host that holds the container's socket; absolute.
+    pub dir: PathBuf,
+}
+
+impl NotifySocket {
+    /// Where the directory is in the container.
+    pub const DIR: &str = "/run/notify";
+    /// The socket in the directory.
+    pub const NAME: &str = "notify.sock";
+
+    /// What the container's process finds in its NOTIFY_SOCKET.
+    pub fn inside() -> String {
+        format!("{}/{}", Self::DIR, Self::NAME)
+    }
+}
+
+/// The caller's NOTIFY_SOCKET: an absolute path, or `@name` for the abstract name space (unix(7)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotifyAddress(String);
+
+impl NotifyAddress {
+    /// Bytes that fit into `sun_path` with the NUL behind them.
+    const MAX: usize = 107;
+
+    /// Takes a value of NOTIFY_SOCKET; the error says what it must be.
+    pub fn parse(value: &OsStr) -> Result<NotifyAddress, &'static str> {
+        let text = value.to_str().ok_or("must be UTF-8")?;
+        match text.as_bytes() {
+            [b'/' | b'@', _, ..] if text.len() <= Self::MAX => Ok(NotifyAddress(text.to_owned())),
+            [b'/' | b'@', _, ..] => Err("must not be longer than 107 bytes"),
+            _ => Err("must be an absolute path, or a name after @"),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn only_absolute_and_abstract_addresses_are_taken() {
+        let parse = |text: &str| NotifyAddress::parse(OsStr::new(text));
+        for text in ["/run/systemd/notify", "@notify", &format!("/{}", "x".repeat(106))] {
+            assert_eq!(parse(text).unwrap().as_str(), text);
+        }
+        for text in ["", "/", "@", "run/notify", "./notify", "vsock:2:1234"] {
+            assert!(parse(text).unwrap_err().contains("absolute path"), "{text}");
+        }
+        assert!(parse(&format!("/{}", "x".repeat(107))).unwrap_err().contains("107"));
+        assert!(NotifyAddress::parse(OsStr::from_bytes(b"/\xff")).is_err());
+    }
 }

@@ -16,10 +16,9 @@ mod suite;
 mod sys;
 
 pub use bundle::{Bundle, BundleBuilder, tool};
-pub use container::Container;
-pub use runtime::{Call, Flavour, Lines, Output, Running};
+pub use runtime::{Flavour, Lines, Output, Running};
 pub use sandbox::Sandbox;
-pub use sockets::{Pty, ReceivedFd, SocketServer};
+pub use sockets::{Pty, SocketServer};
 pub use suite::{Case, main, skip};
 pub use sys::Pidfd;
 

@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
@@ -18,7 +18,7 @@ use super::sandbox::{Sandbox, runtime_path};
 use super::sys::{Pidfd, wait_readable};
 
 /// No call of a runtime may take longer; a hang is a failure and not the end of the suite.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Which runtime is under test, by the first word of its `--version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,16 +328,25 @@ impl Lines {
         }
     }
 
-    /// Reads until this line comes.
+    /// Reads until this line comes; a failure shows what came in its place.
     #[track_caller]
     pub fn expect_line(&mut self, wanted: &str) {
+        let mut others = Vec::new();
         loop {
+            self.seen(&others, wanted);
             match self.next_line() {
                 Some(line) if line == wanted => return,
-                Some(_) => {}
-                None => panic!("the output ended without {wanted:?}"),
+                Some(line) => others.push(line),
+                None => panic!("the output ended without {wanted:?}: {others:?}"),
             }
         }
+    }
+
+    /// Waits for more output on the way to `wanted`.
+    #[track_caller]
+    fn seen(&self, others: &[String], wanted: &str) {
+        let more = !self.rest.is_empty() || wait_readable(&self.fd, LIMIT);
+        assert!(more, "{wanted:?} doesn't come, but: {others:?}");
     }
 }
 
@@ -378,15 +387,5 @@ impl Drop for Running {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-/// Repeats a question until it is answered, for events that the kernel gives no descriptor for.
-#[track_caller]
-pub fn eventually(what: &str, mut ask: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !ask() {
-        assert!(Instant::now() < deadline, "{what} doesn't happen");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -44,6 +44,12 @@ fn probe_binary(suite: &Path) -> PathBuf {
     PROBE.get_or_init(copy).clone()
 }
 
+/// Whether this is a control group and not a plain directory: the suite may cover a hierarchy (see its own mounts).
+pub(super) fn is_cgroup(path: &Path) -> bool {
+    use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+    statfs(path).is_ok_and(|fs| [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&fs.filesystem_type()))
+}
+
 impl Sandbox {
     pub(super) fn new(suite: &Path, name: &str) -> Sandbox {
         let dir = suite.join(name.replace("::", "-"));
@@ -235,7 +241,10 @@ impl Sandbox {
     fn left_mounts(&self) -> Vec<String> {
         let dir = self.dir.to_string_lossy().into_owned();
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let ours: Vec<&str> = table.lines().filter(|line| line.contains(&dir)).collect();
+        let mounts = self.mounts.borrow();
+        let by_the_test =
+            |line: &str| line.split(' ').nth(4).is_some_and(|at| mounts.iter().any(|m| m.to_str() == Some(at)));
+        let ours: Vec<&str> = table.lines().filter(|line| line.contains(&dir) && !by_the_test(line)).collect();
         for line in ours.iter().rev() {
             if let Some(target) = line.split(' ').nth(4) {
                 let _ = umount2(target, MntFlags::MNT_DETACH);
@@ -284,7 +293,7 @@ impl Sandbox {
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             for id in ids.iter() {
                 let group = hierarchy.path().join(id);
-                if group.exists() {
+                if is_cgroup(&group) {
                     left.push(format!("control group {}", group.display()));
                     let _ = fs::remove_dir(group);
                 }
@@ -293,12 +302,18 @@ impl Sandbox {
         left
     }
 
+    /// What is alive, mounted or recorded of this sandbox although it shouldn't be.
+    pub fn leftovers(&self) -> Option<String> {
+        let mut left: Vec<String> = self.states().into_iter().map(|id| format!("state of {id}")).collect();
+        left.extend(self.left_mounts());
+        left.extend(self.left_processes());
+        left.extend(self.left_cgroups());
+        (!left.is_empty()).then(|| left.join("; "))
+    }
+
     /// Asserts that nothing of this sandbox is alive, mounted or recorded; what a failed call must leave.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        assert_eq!(self.states(), Vec::<String>::new(), "state is left");
-        assert_eq!(self.left_mounts(), Vec::<String>::new(), "mounts are left");
-        assert_eq!(self.left_processes(), Vec::<String>::new(), "processes are left");
-        assert_eq!(self.left_cgroups(), Vec::<String>::new(), "control groups are left");
+        assert_eq!(self.leftovers(), None);
     }
 }

@@ -30,10 +30,11 @@ pub struct ReceivedFd {
 }
 
 impl SocketServer {
-    /// Listens below the sandbox. Names of sockets are short (108 bytes), so the path is relative to a short link.
+    /// Listens in the sandbox. A socket's name has room for 108 bytes only; the sandbox's own path can be longer, so
+    /// the socket stands in the suite's directory under a short name.
     pub fn new(sandbox: &Sandbox) -> SocketServer {
-        let path = std::env::temp_dir().join(format!("cts-{}-{}", std::process::id(), fresh()));
-        let _ = sandbox;
+        let suite = sandbox.dir().parent().unwrap_or(sandbox.dir());
+        let path = suite.join(format!("socket-{}", fresh()));
         let listener = UnixListener::bind(&path).expect("listen");
         SocketServer { path, listener }
     }
@@ -119,10 +120,5 @@ impl Pty {
 
     pub fn resize(&self, rows: u16, columns: u16) {
         corten::sys::inspect::set_window_size(self.master.as_fd(), rows, columns).expect("set the window size");
-    }
-
-    /// The file name of the other end.
-    pub fn path(&self) -> &str {
-        &self.path
     }
 }

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -20,7 +21,7 @@ use nix::mount::MsFlags;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, is_cgroup};
 
 /// One test: a sentence as its name, and whether it needs root.
 #[derive(Clone, Copy)]
@@ -115,6 +116,8 @@ fn payload_text(payload: &(dyn Any + Send)) -> String {
 struct Surroundings {
     mounts: Vec<String>,
     cgroups: Vec<PathBuf>,
+    /// Owner and mode of /dev/null, which is every call's stdin.
+    null: Option<(u32, u32, u32)>,
 }
 
 impl Surroundings {
@@ -122,9 +125,10 @@ impl Surroundings {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut cgroups = Vec::new();
         for hierarchy in directories(Path::new("/sys/fs/cgroup")) {
-            cgroups.extend(directories(&hierarchy));
+            cgroups.extend(directories(&hierarchy).into_iter().filter(|group| is_cgroup(group)));
         }
-        Surroundings { mounts: mounts.lines().map(str::to_owned).collect(), cgroups }
+        let null = fs::metadata("/dev/null").ok().map(|meta| (meta.uid(), meta.gid(), meta.mode()));
+        Surroundings { mounts: mounts.lines().map(str::to_owned).collect(), cgroups, null }
     }
 }
 
@@ -134,13 +138,13 @@ fn directories(of: &Path) -> Vec<PathBuf> {
 }
 
 fn guard() -> ExitCode {
-    let root = nix::unistd::geteuid().is_root();
-    if root {
-        own_mounts().expect("give the suite its own mount namespace");
-    }
+    super::sys::keep_inherited_descriptors_away();
     nix::sys::prctl::set_child_subreaper(true).expect("become the reaper of orphans");
     let dir = tempfile::Builder::new().prefix("corten-suite-").tempdir().expect("make the suite's directory");
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("open the directory");
+    if nix::unistd::geteuid().is_root() {
+        own_mounts(dir.path()).expect("give the suite its own mount namespace");
+    }
     let before = Surroundings::look();
     let inner = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).env(DIR, dir.path()).spawn();
     let code = reap_until(inner.expect("start the tests").id());
@@ -156,14 +160,21 @@ fn guard() -> ExitCode {
     ExitCode::from(code.max(1))
 }
 
-/// A private mount namespace: what the tests mount never reaches the machine. Another runtime may need a view that
-/// its own platform checks accept: crun refuses a host that mounts cgroup2 beside the v1 hierarchies.
-fn own_mounts() -> nix::Result<()> {
+/// A private mount namespace: what the tests mount never reaches the machine. Its /dev/null is a node of the suite's
+/// own, because a runtime may give its stdin away (crun 1.8.1 does, in a user namespace). crun refuses a host that
+/// mounts cgroup2 beside the v1 hierarchies, so that one is covered for it.
+fn own_mounts(dir: &Path) -> nix::Result<()> {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let none = None::<&str>;
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
-    nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    let null = dir.join("null");
+    mknod(&null, SFlag::S_IFCHR, Mode::empty(), makedev(1, 3))?;
+    fs::set_permissions(&null, std::os::unix::fs::PermissionsExt::from_mode(0o666)).map_err(|_| Errno::EPERM)?;
+    nix::mount::mount(Some(&null), "/dev/null", none, MsFlags::MS_BIND, none)?;
     let under_test = std::env::var("CORTEN_UNDER_TEST").unwrap_or_default();
     if under_test.ends_with("/crun") && Path::new("/sys/fs/cgroup/unified").exists() {
-        nix::mount::mount(Some("none"), "/sys/fs/cgroup/unified", Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        nix::mount::mount(Some("none"), "/sys/fs/cgroup/unified", Some("tmpfs"), MsFlags::empty(), none)?;
     }
     Ok(())
 }
@@ -207,6 +218,9 @@ fn leftovers(before: &Surroundings, dir: &Path) -> Vec<String> {
     let ours = |path: &&PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ct-"));
     let new = after.cgroups.iter().filter(ours).filter(|c| !before.cgroups.contains(c));
     left.extend(new.map(|c| format!("control group {}", c.display())));
+    if after.null != before.null {
+        left.push(format!("/dev/null with owner and mode {:?} in place of {:?}", after.null, before.null));
+    }
     let bin = dir.join("bin");
     let files = directories(dir).into_iter().filter(|path| *path != bin);
     left.extend(files.map(|path| format!("directory {}", path.display())));

@@ -1,4 +1,5 @@
-//! The harness's only unsafe code: a pidfd, so that the end of a process is an event to wait for and not a guess.
+//! The harness's only unsafe code: a pidfd, so that the end of a process is an event to wait for and not a guess, and
+//! a clean set of descriptors.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -45,4 +46,11 @@ pub fn wait_readable(fd: impl AsFd, limit: Duration) -> bool {
             other => return other.is_ok_and(|n| n > 0),
         }
     }
+}
+
+/// Marks every descriptor above stderr close-on-exec: what the caller of the suite leaves open is none of the
+/// runtime's descriptors.
+pub fn keep_inherited_descriptors_away() {
+    // SAFETY: plain numbers; the descriptors stay open here.
+    unsafe { libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
 }

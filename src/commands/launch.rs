@@ -7,14 +7,17 @@ use oci_spec::runtime::Spec;
 use crate::cli::{FaultPoint, Globals, Injected, LaunchArgs};
 use crate::config::{self, Config};
 use crate::container::create::{self, Creation};
-use crate::container::{ContainerId, Record, Store};
+use crate::container::{self, ContainerId, Record, Store};
 use crate::error::{Doing, Error, Result};
+use crate::fault::Stage;
 use crate::host::Host;
 use crate::log::Log;
 use crate::plan::{self, Plan};
 use crate::process::init::Injection;
 use crate::process::launch::Launched;
-use crate::request::{Mode, Request};
+use crate::process::notify;
+use crate::request::{Mode, NotifyAddress, NotifySocket, Request};
+use crate::sys::tty;
 
 /// The request behind a command line.
 pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Request> {
@@ -31,8 +34,10 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
         preserve_fds: args.preserve_fds,
         listen_fds: crate::request::listen_fds(),
         listen_fd_names: std::env::var("LISTEN_FDNAMES").ok(),
-        notify_socket: std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty()),
+        // Filled in by `create`, which knows the container's directory.
+        notify_socket: None,
         no_subreaper,
+        terminal_size: tty::size(0),
     })
 }
 
@@ -40,19 +45,8 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
 pub fn dry_request(bundle: PathBuf, spec: &Spec) -> Request {
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
     Request {
-        id: "ID".to_owned(),
-        bundle,
-        mode: Mode::Create,
-        pid_file: None,
         console_socket: terminal.then(|| PathBuf::from("CONSOLE-SOCKET")),
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        listen_fd_names: None,
-        notify_socket: None,
-        no_subreaper: true,
+        ..Request::new("ID", bundle, Mode::Create)
     }
 }
 
@@ -81,6 +75,7 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     ContainerId::parse(&request.id)?;
     let config = config::bundle::load(&request.bundle, args.config.as_deref())?;
     let host = Host::probe();
+    let request = &Request { notify_socket: notify_socket(globals, &request.id, &config.spec, log), ..request.clone() };
     let plan = plan(&config, request, &host)?;
     log.debug(|| unknown_properties(&config));
     config.warnings.iter().chain(&plan.warnings).for_each(|warning| log.warn(warning.clone()));
@@ -91,9 +86,26 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     let created = create::create(&mut store, &creation, &mut warnings);
     if let Ok((_, launched)) = &created {
         warnings.extend(launched.warnings.iter().cloned());
+        log.debug(|| timings(&plan, launched));
     }
     warnings.into_iter().for_each(|warning| log.warn(warning));
     created
+}
+
+/// The caller's NOTIFY_SOCKET; one that can't be used is a warning and counts as none.
+pub fn notify_address(log: &mut Log) -> Option<NotifyAddress> {
+    let given = std::env::var_os("NOTIFY_SOCKET").filter(|value| !value.is_empty())?;
+    let refuse = |why| log.warn(notify::warning(format!("{why}, so nobody is told when the container is ready")));
+    NotifyAddress::parse(&given).map_err(refuse).ok()
+}
+
+fn notify_socket(globals: &Globals, id: &str, spec: &Spec, log: &mut Log) -> Option<NotifySocket> {
+    let dir = globals.root.join(id).join(container::notify::DIR);
+    let planned = notify::plan_notify(notify_address(log)?, dir, spec);
+    planned.unwrap_or_else(|warning| {
+        log.warn(warning);
+        None
+    })
 }
 
 fn unknown_properties(config: &Config) -> String {
@@ -103,6 +115,15 @@ fn unknown_properties(config: &Config) -> String {
         true => "config.json has no unknown properties".to_owned(),
         false => format!("config.json has unknown properties, which are ignored: {}", names.join(", ")),
     }
+}
+
+/// How long each of the child's steps took, as far as it has come: one line, so that the log stays one entry.
+fn timings(plan: &Plan, launched: &Launched) -> String {
+    let steps = [Stage::StageOne, Stage::StageTwo, Stage::Start].map(|stage| plan.steps(stage)).concat();
+    let begun: Vec<_> = (0..steps.len()).map(|ordinal| launched.page.time(ordinal)).collect();
+    let took = steps.iter().zip(begun.windows(2)).filter(|(_, times)| times[0] > 0 && times[1] > times[0]);
+    let words = took.map(|(step, times)| format!("{} {} µs", plan::render(&step.op), (times[1] - times[0]) / 1000));
+    format!("steps of the init: {}", words.collect::<Vec<_>>().join("; "))
 }
 
 fn injection(point: &FaultPoint) -> Injection {

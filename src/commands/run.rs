@@ -4,7 +4,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use super::launch;
 use crate::cli::{Globals, RunArgs};
-use crate::container::{ContainerId, Record, Store, Warning, delete, start};
+use crate::container::{ContainerId, Record, Store, Warning, delete, notify, start};
 use crate::error::{Doing, Result};
 use crate::log::Log;
 use crate::process::foreground::{self, Signals};
@@ -16,18 +16,25 @@ pub fn run(globals: &Globals, args: RunArgs, log: &mut Log) -> Result<i32> {
     let mode = Mode::Run { detach: args.detach, keep: args.keep };
     let request = launch::request(args.launch.clone(), mode, args.no_subreaper)?;
     if args.detach {
-        let (record, _) = launch::create(globals, &args.launch, &request, log)?;
-        return started(globals, &record, log).map(|()| 0);
+        let (record, Launched { notify, .. }) = launch::create(globals, &args.launch, &request, log)?;
+        started(globals, &record, log)?;
+        let mut warnings = Vec::new();
+        let waited = notify::wait_until_ready(notify, &record, None, &mut warnings);
+        tell(warnings, log);
+        return waited.map(|()| 0);
     }
     let signals = Signals::block()?;
     if !request.no_subreaper {
         foreground::become_subreaper()?;
     }
-    let (record, Launched { pid, console, .. }) = launch::create(globals, &args.launch, &request, log)?;
+    let (record, Launched { pid, console, notify, .. }) = launch::create(globals, &args.launch, &request, log)?;
     started(globals, &record, log)?;
+    let mut warnings = Vec::new();
+    let relay = notify::relay(notify, &record, None, None, &mut warnings);
+    tell(warnings, log);
     let end = terminal(console).and_then(|terminal| {
         log.succeeded();
-        foreground::wait_for(pid, &signals, terminal)
+        foreground::wait_for(pid, &signals, terminal, relay)
     });
     if !args.keep {
         let mut warnings = Vec::new();

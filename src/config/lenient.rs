@@ -63,7 +63,7 @@ pub fn read<T: DeserializeOwned>(
         warnings.push(Warning::new(Field::at("config.json"), text));
     }
     mend(map, document, &mut warnings);
-    if let Ok(model) = T::deserialize(&value) {
+    if let Some(model) = model(&value) {
         return Ok((model, warnings));
     }
     let complaints = schema::complaints(&value, document.kind);
@@ -94,7 +94,7 @@ pub fn salvage<T: DeserializeOwned>(bytes: &[u8], document: &Document) -> Option
             process.entry("cwd").or_insert_with(|| "/".into());
             process.entry("user").or_insert_with(|| Value::Object(Map::new()));
         }
-        if let Ok(model) = T::deserialize(&value) {
+        if let Some(model) = model(&value) {
             return Some((model, with_lines(bytes, complaints)));
         }
         broken = schema::complaints(&value, document.kind);
@@ -131,7 +131,12 @@ fn without_cwd<T: DeserializeOwned>(value: &mut Value, document: &Document, comp
     }
     let process = value.pointer_mut(document.process)?.as_object_mut()?;
     process.entry("cwd").or_insert_with(|| "".into());
-    T::deserialize(&*value).ok()
+    model(value)
+}
+
+/// By way of bytes: a second set of deserialisers, for values, would make the binary larger by a tenth.
+fn model<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    serde_json::from_slice(&serde_json::to_vec(value).ok()?).ok()
 }
 
 /// Fills the lines of violations in.

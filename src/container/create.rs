@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -13,7 +14,7 @@ use super::dir::STEPS;
 use super::init::Init;
 use super::status::Status;
 use super::store::Guard;
-use super::{ContainerId, Record, Store, Warning, fifo, handover};
+use super::{ContainerId, Record, Store, Warning, fifo, handover, notify};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Stage;
 use crate::plan::{Op, Plan};
@@ -69,6 +70,7 @@ fn new_record(creation: &Creation) -> Record {
         poststop: hooks.poststop,
         private_pid_namespace: plan.launch.private_pid(),
         has_process: spec.process().is_some(),
+        notify_socket: request.notify_socket.as_ref().map(|notify| notify.address.as_str().to_owned()),
         terminal: spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false)),
         ..Record::new(&request.id, spec.version(), request.bundle.clone(), rootfs(spec, &request.bundle))
     }
@@ -91,14 +93,30 @@ impl Creation<'_> {
             }
             Mode::Run { .. } => (None, None),
         };
+        let notify = self.make_notify(guard).map_err(|error| (error, None))?;
         let take_terminal = record.terminal && self.request.console_socket.is_none();
         let state = record.state_json(Status::Creating);
         let mut save = |pid| {
             record.init = Some(Init::probe(pid)?);
+            // A `run` goes on into its program without another stop, so this is the last moment at which nobody can
+            // have seen that program at work.
+            record.creating = self.request.mode == Mode::Create;
             guard.save(record)
         };
         let launch = Launch { plan: self.plan, state, fifo, page, injections: self.injections, record: &mut save };
-        launch::launch(launch, take_terminal).map_err(|failure| (failure.error, failure.pid))
+        match launch::launch(launch, take_terminal) {
+            Ok(launched) => Ok(Launched { notify, ..launched }),
+            Err(failure) => Err((failure.error, failure.pid)),
+        }
+    }
+
+    /// The directory of the notify socket. The socket is made by who passes its messages on: `start`, or this `run`.
+    fn make_notify(&self, guard: &Guard) -> Result<Option<UnixDatagram>> {
+        match (&self.request.notify_socket, self.request.mode) {
+            (None, _) => Ok(None),
+            (Some(_), Mode::Create) => notify::make_directory(guard).map(|()| None),
+            (Some(_), Mode::Run { .. }) => notify::make_directory(guard).and_then(|()| notify::bind(guard)).map(Some),
+        }
     }
 
     /// The file of the step page, with the last steps in words behind it.

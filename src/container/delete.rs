@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_running_container_needs_force() {
         let fixture = Fixture::created(PROGRAM, |_| ());
-        super::super::start::start(&fixture.store(), &fixture.id, &|_| None, &mut Vec::new()).unwrap();
+        super::super::start::start(&fixture.store(), &fixture.id, &|_| None, None, &mut Vec::new()).unwrap();
         assert_eq!(delete(&fixture, false).0.unwrap_err(), "cannot delete container web that is not stopped: running");
         assert!(fixture.exists());
         assert_eq!(delete(&fixture, true), (Ok(()), vec![]));

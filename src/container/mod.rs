@@ -15,6 +15,7 @@ pub mod handover;
 pub mod id;
 pub mod init;
 pub mod kill;
+pub mod notify;
 pub mod record;
 pub mod signal;
 pub mod start;

@@ -42,6 +42,9 @@ pub struct Record {
     /// config.json has a `process`; without one the container can be made but not started.
     pub has_process: bool,
     pub terminal: bool,
+    /// The NOTIFY_SOCKET of who called `create`. The container then has a socket of its own, which `start` serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify_socket: Option<String>,
 }
 
 impl Record {
@@ -62,6 +65,7 @@ impl Record {
             private_pid_namespace: true,
             has_process: true,
             terminal: false,
+            notify_socket: None,
         }
     }
 
@@ -141,6 +145,7 @@ mod tests {
             poststop: vec![hook],
             private_pid_namespace: false,
             terminal: true,
+            notify_socket: Some("@service".into()),
             ..Record::new("web", "1.3.0", "/b".into(), "/b/rootfs".into())
         }
     }

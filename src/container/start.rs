@@ -8,9 +8,10 @@ use super::id::ContainerId;
 use super::init::LiveInit;
 use super::record::Record;
 use super::status::{Status, Verb, permit};
-use super::{Store, Warning, delete};
+use super::{Store, Warning, delete, notify};
 use crate::error::{Error, Result};
 use crate::process::hooks::{Kind, Place, run_hooks};
+use crate::request::NotifyAddress;
 
 /// Reads the step page and says what went wrong between the exec fifo and the program; `None` when the program was
 /// reached. An init that was killed on the way is for this function to notice, because only the page knows.
@@ -18,7 +19,16 @@ pub type StartFault<'a> = &'a dyn Fn(&Path) -> Option<Error>;
 
 /// Starts a created container. A failed poststart hook stops and deletes it (runtime-spec 1.3, "Lifecycle", step 9);
 /// the warnings are those of that deletion.
-pub fn start(store: &Store, id: &ContainerId, fault: StartFault, warnings: &mut Vec<Warning>) -> Result<()> {
+///
+/// A container whose readiness somebody waits for is waited for, and what it says goes to `notify`, else to where
+/// `create` was told.
+pub fn start(
+    store: &Store,
+    id: &ContainerId,
+    fault: StartFault,
+    notify: Option<NotifyAddress>,
+    warnings: &mut Vec<Warning>,
+) -> Result<()> {
     let dir = store.find(id)?.lock()?;
     let record = dir.load()?;
     permit(Verb::Start, dir.status(&record)?, id.as_str())?;
@@ -26,8 +36,13 @@ pub fn start(store: &Store, id: &ContainerId, fault: StartFault, warnings: &mut 
         let text = "cannot start a container without a process: its config.json has no `process`";
         return Err(Error::WrongStatus(text.to_owned()));
     }
+    // Before the program runs: it may be ready at once.
+    let socket = record.notify_socket.as_ref().map(|_| notify::bind(&dir)).transpose()?;
     release(&dir, &record, fault)?;
-    run_poststart(&dir, &record, warnings)
+    run_poststart(&dir, &record, warnings)?;
+    // Others may use the container while it makes itself ready.
+    drop(dir);
+    notify::wait_until_ready(socket, &record, notify, warnings)
 }
 
 /// The end of a `run`'s start: its program runs, so the poststart hooks are due.
@@ -86,7 +101,7 @@ mod tests {
     }
 
     fn start(fixture: &Fixture, fault: StartFault) -> Result<(), String> {
-        super::start(&fixture.store(), &fixture.id, fault, &mut Vec::new()).map_err(|e| e.to_string())
+        super::start(&fixture.store(), &fixture.id, fault, None, &mut Vec::new()).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -219,7 +234,7 @@ mod tests {
             record.poststop = vec![fixture.hook("after", 5)];
         });
         let mut warnings = Vec::new();
-        let error = super::start(&fixture.store(), &fixture.id, &no_fault, &mut warnings).unwrap_err();
+        let error = super::start(&fixture.store(), &fixture.id, &no_fault, None, &mut warnings).unwrap_err();
         assert_eq!(error.to_string(), "error running poststart hook #0: exit status 4, stdout: said, stderr: ");
         assert!(!fixture.exists());
         assert!(!fixture.record.init.unwrap().alive().unwrap());

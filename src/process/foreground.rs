@@ -12,6 +12,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd;
 
 use crate::error::{Doing, Result};
+use crate::process::notify::Relay;
 use crate::sys::wait::{self, End};
 use crate::sys::{property, tty};
 
@@ -37,13 +38,20 @@ pub fn become_subreaper() -> Result {
     property::set_subreaper().doing(|| "become a subreaper")
 }
 
-/// Stays until the init `pid` has ended. `terminal` is the master of the container's terminal.
-pub fn wait_for(pid: i32, signals: &Signals, terminal: Option<OwnedFd>) -> Result<End> {
+/// Stays until the init `pid` has ended. `terminal` is the master of the container's terminal; `relay` passes on what the
+/// container tells the service manager.
+pub fn wait_for(pid: i32, signals: &Signals, terminal: Option<OwnedFd>, mut relay: Option<Relay>) -> Result<End> {
+    let end = wait_relaying(pid, signals, terminal, &mut relay);
+    // What it said last is still in the socket.
+    relay.iter_mut().for_each(Relay::drain);
+    end
+}
+
+fn wait_relaying(pid: i32, signals: &Signals, terminal: Option<OwnedFd>, relay: &mut Option<Relay>) -> Result<End> {
     let stdin = std::io::stdin();
     let stdout = std::io::stdout();
-    let Some(master) = terminal else { return wait_without_terminal(pid, signals) };
+    let Some(master) = terminal else { return wait_without_terminal(pid, signals, relay) };
     let _raw = RawMode::enter(stdin.as_fd());
-    tty::copy_size(0, master.as_raw_fd());
     let _ = fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK));
     let mut to_container = Copy::new(stdin.as_fd(), master.as_fd());
     let mut from_container = Copy::new(master.as_fd(), stdout.as_fd());
@@ -54,6 +62,7 @@ pub fn wait_for(pid: i32, signals: &Signals, terminal: Option<OwnedFd>) -> Resul
         let mut watched = vec![PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
         let copies = [&to_container, &from_container];
         watched.extend(copies.iter().filter_map(|copy| copy.watch()));
+        watched.extend(relay.as_ref().map(Relay::watch));
         // Somebody may hold the other end beyond the init's life; then silence is the end.
         let patience = if end.is_some() { PollTimeout::from(LINGER_MS) } else { PollTimeout::NONE };
         match poll(&mut watched, patience) {
@@ -68,6 +77,7 @@ pub fn wait_for(pid: i32, signals: &Signals, terminal: Option<OwnedFd>) -> Resul
             to_container.pump();
         }
         from_container.pump();
+        relay.as_mut().map(Relay::pump);
     }
     end.map_or_else(|| wait::wait(pid).doing(|| "wait for the container"), Ok)
 }
@@ -75,9 +85,10 @@ pub fn wait_for(pid: i32, signals: &Signals, terminal: Option<OwnedFd>) -> Resul
 /// How long the terminal may be silent after the init's end before nothing more is expected, in milliseconds.
 const LINGER_MS: u16 = 200;
 
-fn wait_without_terminal(pid: i32, signals: &Signals) -> Result<End> {
+fn wait_without_terminal(pid: i32, signals: &Signals, relay: &mut Option<Relay>) -> Result<End> {
     loop {
-        let mut watched = [PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
+        let mut watched = vec![PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
+        watched.extend(relay.as_ref().map(Relay::watch));
         match poll(&mut watched, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).doing(|| "wait for the container"),
@@ -85,6 +96,7 @@ fn wait_without_terminal(pid: i32, signals: &Signals) -> Result<End> {
         if let Some(end) = take_signals(pid, signals, None)? {
             return Ok(end);
         }
+        relay.as_mut().map(Relay::pump);
     }
 }
 

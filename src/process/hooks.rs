@@ -166,7 +166,8 @@ fn run_hook(hook: &Hook, state: &[u8], place: Place, namespaces: &Namespaces) ->
         stdio: [stdin.as_fd(), hook_stdout.as_fd(), hook_stderr.as_fd()],
         cwd: cwd.as_deref(),
         join,
-    })?;
+    })
+    .map_err(|trouble| format!("{}: {}: {}", hook.path.display(), trouble.call.name(), trouble.errno.desc()))?;
     drop((stdin, hook_stdout, hook_stderr));
 
     let mut output = [Output::new(stdout), Output::new(stderr)];

@@ -68,10 +68,7 @@ impl Init<'_> {
         match self.injections.iter().find(|i| i.stage == stage && i.step == step) {
             None => Ok(()),
             Some(Injection { errno: Some(errno), .. }) => Err(Trouble::new(Call::Injected, *errno)),
-            Some(Injection { errno: None, .. }) => {
-                clone::kill_self();
-                Ok(())
-            }
+            Some(Injection { errno: None, .. }) => clone::die(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::os::fd::RawFd;
+use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
 
@@ -44,7 +45,11 @@ pub struct Launched {
     pub pid: i32,
     /// corten's end of the socket that gets the terminal's master, in a foreground run with a terminal.
     pub console: Option<RawFd>,
+    /// The socket that the container sends its readiness to, when corten itself is to pass it on.
+    pub notify: Option<UnixDatagram>,
     pub warnings: Vec<Warning>,
+    /// Holds when each of the child's steps began.
+    pub page: Page,
 }
 
 /// Why a launch failed, and the child that must go for it: the plan's `undo` is the caller's to run.
@@ -177,7 +182,7 @@ impl Launch<'_> {
         descriptor::close(control);
         fifo.into_iter().for_each(descriptor::close);
         match result {
-            Ok(()) => Ok(Launched { pid, console, warnings }),
+            Ok(()) => Ok(Launched { pid, console, notify: None, warnings, page }),
             Err(error) => Err(Failure { error, pid: Some(pid) }),
         }
     }

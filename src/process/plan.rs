@@ -14,7 +14,7 @@ use crate::plan::{Point, Step};
 use crate::process::environment::{self, Environment};
 use crate::process::hooks::{self, Hooks};
 use crate::process::{Op, capabilities, scheduler};
-use crate::request::{Mode, Request};
+use crate::request::{Mode, NotifySocket, Request};
 use crate::rootfs;
 
 /// What is executed at the end.
@@ -237,7 +237,8 @@ fn plan_terminal(plan: &mut ProcessPlan, process: &Process, context: &Context) {
     }
     let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
     let size = process.console_size();
-    let (rows, columns) = size.map_or((0, 0), |size| (short(size.height()), short(size.width())));
+    let configured = size.map(|size| (short(size.height()), short(size.width())));
+    let (rows, columns) = configured.or(context.request.terminal_size).unwrap_or((0, 0));
     let op = Op::Terminal { rows, columns, owner: process.user().uid() };
     plan.inside.push(Step::new(op, Field::at("/process/terminal")));
     // Without a mount namespace the bind would be seen by the whole host.
@@ -263,6 +264,7 @@ fn plan_environment(process: &Process, request: &Request) -> Environment {
         extra.push(("LISTEN_PID", "1".to_owned()));
         extra.extend(request.listen_fd_names.clone().map(|names| ("LISTEN_FDNAMES", names)));
     }
+    extra.extend(request.notify_socket.as_ref().map(|_| ("NOTIFY_SOCKET", NotifySocket::inside())));
     environment::plan_environment(process.env().as_deref().unwrap_or_default(), &extra)
 }
 

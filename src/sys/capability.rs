@@ -21,35 +21,39 @@ struct Data {
     inheritable: u32,
 }
 
-/// The caller's effective and bounding sets, one bit a capability. Both are empty when the kernel won't say.
-pub fn probe_sets() -> (u64, u64) {
+/// What the caller has and the kernel knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Probe {
+    /// The caller's effective set, one bit a capability.
+    pub effective: u64,
+    /// The caller's bounding set.
+    pub bounding: u64,
+    /// The highest capability that the kernel knows: the last one whose bounding bit can be read.
+    pub last: u8,
+}
+
+/// Asks the kernel. A set that it won't tell is empty.
+pub fn probe() -> Probe {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let mut data = [Data::default(); 2];
     // SAFETY: header and data are of the layout that version 3 demands and live through the call.
     let result = unsafe { libc::syscall(libc::SYS_capget, &mut header, data.as_mut_ptr()) };
-    let effective = match result {
-        0 => u64::from(data[0].effective) | u64::from(data[1].effective) << 32,
-        _ => 0,
-    };
-    let mut bounding = 0;
+    let mut probe = Probe::default();
+    if result == 0 {
+        probe.effective = u64::from(data[0].effective) | u64::from(data[1].effective) << 32;
+    }
     for number in 0..64u8 {
         // SAFETY: PR_CAPBSET_READ takes a number and no pointer.
         match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(number), 0, 0, 0) } {
-            0 => {}
-            1 => bounding |= 1 << number,
+            0 => probe.last = number,
+            1 => {
+                probe.last = number;
+                probe.bounding |= 1 << number;
+            }
             _ => break,
         }
     }
-    (effective, bounding)
-}
-
-/// The highest capability the kernel knows: the last one whose bounding bit can be read.
-pub fn probe_last() -> u8 {
-    (0..64u8)
-        // SAFETY: PR_CAPBSET_READ takes a number and no pointer.
-        .take_while(|&number| unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(number), 0, 0, 0) } >= 0)
-        .last()
-        .unwrap_or(0)
+    probe
 }
 
 /// Sets the effective, permitted and inheritable sets of the calling thread.

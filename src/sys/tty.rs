@@ -38,14 +38,18 @@ pub fn set_size(fd: RawFd, rows: u16, columns: u16) -> Effect {
     check_int(unsafe { libc::ioctl(fd, libc::TIOCSWINSZ as _, &size) }, Call::Ioctl).map(drop)
 }
 
+/// The size in characters (rows, columns); `None` for what is no terminal.
+pub fn size(fd: RawFd) -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: size lives through the call.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ as _, &mut size) };
+    (result == 0).then_some((size.ws_row, size.ws_col))
+}
+
 /// Copies the size of one terminal to another; no terminal, no effect.
 pub fn copy_size(from: RawFd, to: RawFd) {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: size lives through both calls.
-    unsafe {
-        if libc::ioctl(from, libc::TIOCGWINSZ as _, &mut size) == 0 {
-            libc::ioctl(to, libc::TIOCSWINSZ as _, &size);
-        }
+    if let Some((rows, columns)) = size(from) {
+        let _ = set_size(to, rows, columns);
     }
 }
 

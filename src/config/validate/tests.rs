@@ -31,21 +31,7 @@ fn sound() -> Value {
 }
 
 fn request() -> Request {
-    Request {
-        id: "c".to_owned(),
-        bundle: PathBuf::from("/bundle"),
-        mode: Mode::Create,
-        pid_file: None,
-        console_socket: None,
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        listen_fd_names: None,
-        notify_socket: None,
-        no_subreaper: false,
-    }
+    Request::new("c", "/bundle", Mode::Create)
 }
 
 fn parsed(document: &Value) -> Config {

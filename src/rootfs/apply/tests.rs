@@ -98,21 +98,7 @@ impl Bundle {
 
     fn plan(&self, slots: &mut SlotCounter) -> RootfsPlan {
         let spec = serde_json::from_value(self.config.clone()).unwrap();
-        let request = Request {
-            id: "c".into(),
-            bundle: self.dir.path().to_owned(),
-            mode: Mode::Create,
-            pid_file: None,
-            console_socket: None,
-            pidfd_socket: None,
-            no_pivot: self.no_pivot,
-            no_new_keyring: false,
-            preserve_fds: 0,
-            listen_fds: 0,
-            listen_fd_names: None,
-            notify_socket: None,
-            no_subreaper: false,
-        };
+        let request = Request { no_pivot: self.no_pivot, ..Request::new("c", self.dir.path(), Mode::Create) };
         plan_rootfs(&spec, &self.host, &request, slots).unwrap()
     }
 

@@ -7,6 +7,7 @@
 mod device;
 mod idmap;
 mod mount;
+mod notify;
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -175,6 +176,7 @@ impl Planner<'_> {
             self.plan.mount.push(Step::new(Op::AttachRoot(root), Field::at("/root/path")));
         }
         self.plan_mounts();
+        self.plan_notify();
         self.plan_devices();
         self.plan.mount.push(Step::new(Op::OpenProc, Field::RUNTIME));
         self.plan_enter();

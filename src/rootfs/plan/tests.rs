@@ -8,21 +8,7 @@ use crate::request::Mode;
 use crate::rootfs::render;
 
 fn request() -> Request {
-    Request {
-        id: "c".into(),
-        bundle: "/bundle".into(),
-        mode: Mode::Create,
-        pid_file: None,
-        console_socket: None,
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        listen_fd_names: None,
-        notify_socket: None,
-        no_subreaper: false,
-    }
+    Request::new("c", "/bundle", Mode::Create)
 }
 
 fn config(mounts: Value) -> Value {
@@ -73,7 +59,7 @@ fn the_order_of_a_docker_like_plan_is_this() {
     assert_eq!(
         lines(&plan.mount),
         [
-            " | open the host's /proc",
+            " | find this process in the host's /proc",
             " | make / rslave",
             "/root/path | bind the rootfs rootfs on itself",
             "/mounts/0 | mount proc on /proc (nosuid,nodev,noexec)",
@@ -261,4 +247,21 @@ fn the_default_config_of_every_engine_can_be_planned() {
     ] {
         plan(&config(json!([{"destination": "/m", "type": "tmpfs", "options": options}]))).unwrap();
     }
+}
+
+#[test]
+fn the_notify_socket_goes_on_top_of_the_config_s_mounts() {
+    let address = crate::request::NotifyAddress::parse("/run/systemd/notify".as_ref()).unwrap();
+    let dir = "/run/corten/c/notify".into();
+    let request = Request { notify_socket: Some(crate::request::NotifySocket { address, dir }), ..request() };
+    let mut config = config(json!([{"destination": "/run", "type": "tmpfs"}]));
+    let plan = plan_with(&config, &Host::fixture(), &request).unwrap();
+    let attach = "NOTIFY_SOCKET | attach /run/corten/c/notify at /run/notify (ro,nosuid,nodev,noexec)";
+    let take = "NOTIFY_SOCKET | bind /run/corten/c/notify on /run/notify";
+    assert_eq!(lines(&plan.mount)[3..6], ["/mounts/0 | mount tmpfs on /run", take, attach]);
+
+    config["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "user"}]);
+    let plan = plan_with(&config, &Host::fixture(), &request).unwrap();
+    assert_eq!(lines(&plan.host)[0], take, "the mapped root may not reach the state root");
+    assert_eq!(lines(&plan.mount)[4], attach);
 }
