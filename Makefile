@@ -36,7 +36,8 @@ test: ## everything a change must pass: format, lint, unit and integration tests
 	@scripts/test.sh
 
 unit: ## the unit tests alone (no root needed)
-	$(CARGO) test --locked --lib --bins
+	$(CARGO) test --locked --lib --bins \
+	    --test invariants --test golden_plans --test plan_properties
 
 integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration

@@ -30,7 +30,7 @@ const fn case(name: &'static str, config: &'static str) -> Case {
     Case { name, config, adjust: |_, _| {} }
 }
 
-const CASES: [Case; 18] = [
+const CASES: [Case; 19] = [
     case("docker-hello", "recorded/docker-28-hello.json"),
     case("docker-privileged", "recorded/docker-28-privileged.json"),
     case("docker-tty-shell", "recorded/docker-28-tty-shell.json"),
@@ -61,6 +61,11 @@ const CASES: [Case; 18] = [
             request.preserve_fds = 2;
             request.listen_fds = 1;
         },
+    },
+    Case {
+        name: "rootless-joined-user-and-pid",
+        config: "own/joined-user-and-pid.json",
+        adjust: |_, host| (host.euid, host.egid) = (1000, 1000),
     },
     Case { name: "rootless", config: "own/rootless.json", adjust: |_, host| (host.euid, host.egid) = (1000, 1000) },
 ];

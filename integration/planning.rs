@@ -194,6 +194,8 @@ fn namespaces_come_in_order(plan: &Plan) -> Result<(), String> {
             "a joined namespace's processes could trace the init (CVE-2016-9962)".into()
         })?;
     }
+    let scores = |op: &Op| matches!(op, Op::Process(ProcessOp::OomScoreAdjust { .. }));
+    ordered(&steps, scores, is_undumpable, "only the real root may write its own /proc files then")?;
     demand(first(&steps, is_fork).is_none_or(|fork| hidden < fork), || {
         "the processes of a pid namespace could trace the init (CVE-2016-9962)".into()
     })?;

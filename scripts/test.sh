@@ -38,7 +38,7 @@ if "$cargo" clippy --version >/dev/null 2>&1; then
 else
     skip clippy "clippy is not installed"
 fi
-check 'unit tests' "$cargo" test --locked --lib --bins
+check 'unit tests' "$cargo" test --locked --lib --bins --test invariants --test golden_plans --test plan_properties
 if [ "$(id -u)" = 0 ]; then
     check 'integration tests' "$cargo" test --locked --test integration
 else

@@ -10,7 +10,11 @@ use crate::sys::property;
 /// Carries out a step of the adopt list on the child `pid`.
 pub fn apply_adopt(op: &Op, pid: i32) -> Effect {
     match op {
-        Op::RaiseLimit { resource, soft, hard, .. } => property::set_rlimit(pid, *resource, *soft, *hard),
+        Op::RaiseLimit { resource, hard, .. } => {
+            // The child was cloned with the limits of this process.
+            let (soft, before) = property::rlimit(*resource)?;
+            if before < *hard { property::set_rlimit(pid, *resource, soft, *hard) } else { Ok(()) }
+        }
         Op::OomScoreAdjust { value, .. } => std::fs::write(format!("/proc/{pid}/oom_score_adj"), value.to_string())
             .map_err(|error| Trouble::new(Call::Write, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),

@@ -56,9 +56,10 @@ pub enum Outcome {
 pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
     match op {
         Op::OomScoreAdjust { text, .. } => write_host_proc(slots, c"self/oom_score_adj", text)?,
-        Op::RaiseLimit { resource, soft, hard, .. } => {
-            if property::rlimit(*resource)?.1 < *hard {
-                property::set_rlimit(0, *resource, *soft, *hard)?;
+        Op::RaiseLimit { resource, hard, .. } => {
+            let (soft, before) = property::rlimit(*resource)?;
+            if before < *hard {
+                property::set_rlimit(0, *resource, soft, *hard)?;
             }
         }
         Op::Undumpable => property::set_dumpable(false)?,

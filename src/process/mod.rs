@@ -49,11 +49,11 @@ pub enum Op {
     ConnectConsole {
         path: PathBuf,
     },
-    /// Host, on the child: raise a hard limit, which the child has no right to.
+    /// Raise a hard limit that is lower, while there is still the right to. Nothing becomes lower here: the container is
+    /// not set up yet, and a few open files would not do for that.
     RaiseLimit {
         resource: u32,
         name: &'static str,
-        soft: u64,
         hard: u64,
     },
     /// Host, at the mounted point: run a hook of this kind.

@@ -69,15 +69,6 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         plan.host.push(Step::new(op, Field::at("--preserve-fds")));
     }
     plan_hooks(&mut plan, spec);
-    // The id maps and the clocks are written through /proc/PID, which an unprivileged host, or a child that has
-    // changed its user, doesn't own once the child can't be dumped. Until then nobody shares a namespace with it.
-    let late = context.wants.is_new(Kind::User) || context.wants.is_new(Kind::Time);
-    let hide = Step::new(Op::Undumpable, Field::RUNTIME);
-    if late {
-        plan.hide.push(hide)
-    } else {
-        plan.first.push(hide)
-    }
     plan.session.push(Step::new(Op::NewSession, Field::RUNTIME));
     if !request.no_new_keyring {
         let name = CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
@@ -89,6 +80,16 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
             // The spec lets `create` go without; `start` then refuses.
             plan_names(&mut plan, spec);
         }
+    }
+    // A process that can't be dumped doesn't own its files in /proc, unless it is the real root. Through them the id maps
+    // are written by an unprivileged host, the clocks by a child that has changed its user, and the badness by the
+    // child's first steps. Until then nobody who shares a namespace with it can see it.
+    let late = context.wants.is_new(Kind::User) || context.wants.is_new(Kind::Time);
+    let hide = Step::new(Op::Undumpable, Field::RUNTIME);
+    if late {
+        plan.hide.push(hide)
+    } else {
+        plan.first.push(hide)
     }
     plan.last.push(Step::new(Op::CloseDescriptors { from: 3 + kept }, Field::RUNTIME));
     plan.last.push(Step::new(Op::Undumpable, Field::RUNTIME));
@@ -217,7 +218,7 @@ fn plan_oom_and_limits(plan: &mut ProcessPlan, process: &Process, context: &Cont
     if user != Want::Keep {
         for (i, limit) in process.rlimits().iter().flatten().enumerate() {
             let (resource, name) = scheduler::rlimit(limit.typ());
-            let op = Op::RaiseLimit { resource, name, soft: limit.soft(), hard: limit.hard() };
+            let op = Op::RaiseLimit { resource, name, hard: limit.hard() };
             let step = Step::new(op, Field::item("/process/rlimits", i, ""));
             if user == Want::New { by_host.push(step) } else { by_child.push(step) }
         }
