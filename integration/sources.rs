@@ -247,7 +247,7 @@ pub fn find_word(code: &str, word: &str) -> Option<usize> {
     code.match_indices(word).map(|(at, _)| at).find(|&at| {
         let left = code[..at].ends_with(is_word);
         let right = code[at + word.len()..].starts_with(is_word);
-        !(first && left) && !(last && right)
+        !(first && left || last && right)
     })
 }
 

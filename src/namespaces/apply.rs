@@ -47,6 +47,7 @@ pub fn apply(op: &Op, slots: &Slots) -> Effect {
             let fd = descriptor::open_at(slots.get(Slot::HOST_PROC)?, c"self/timens_offsets", libc::O_WRONLY)?;
             let result = descriptor::write(fd, text.to_bytes());
             descriptor::close(fd);
+            property::set_dumpable(false)?;
             result
         }
         Op::EnterTime => {

@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn a_hook_that_does_not_exist_names_the_call() {
         let hook = Hook { path: "/nonexistent/hook".into(), args: vec![], env: None, timeout: None };
-        assert_eq!(failure(run(hook)).0, "execve: No such file or directory");
+        assert_eq!(failure(run(hook)).0, "/nonexistent/hook: execve: No such file or directory");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const AT_FAULT_FLAG: usize = 8;
 const AT_SIZE: usize = 12;
 const AT_FAULT: usize = 16;
 /// The fault's room, rounded up to the alignment of a time stamp.
-const AT_TIMES: usize = (AT_FAULT + Fault::SIZE + 7) / 8 * 8;
+const AT_TIMES: usize = (AT_FAULT + Fault::SIZE).next_multiple_of(8);
 
 /// What the current word says before the first step.
 const NOT_YET: u32 = u32::MAX;

@@ -92,7 +92,6 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         plan.first.push(hide)
     }
     plan.last.push(Step::new(Op::CloseDescriptors { from: 3 + kept }, Field::RUNTIME));
-    plan.last.push(Step::new(Op::Undumpable, Field::RUNTIME));
     if request.mode == Mode::Create {
         plan.last.push(Step::new(Point::Ready, Field::RUNTIME));
         plan.last.push(Step::new(Point::ExecFifo, Field::RUNTIME));
@@ -177,6 +176,8 @@ fn plan_identity(
     step(Op::Groups { gids }, at("/process/user/additionalGids"));
     step(Op::Gid { gid }, at("/process/user/gid"));
     step(Op::Uid { uid }, at("/process/user/uid"));
+    // A change of user makes it what fs.suid_dumpable says (proc_sys_fs(5)).
+    step(Op::Undumpable, Field::RUNTIME);
     step(Op::KeepCapabilities { keep: false }, at("/process/capabilities"));
     // Absent means inherited by the letter of the spec; every peer and every engine counts on 0022.
     step(Op::Umask { mask: user.umask().unwrap_or(0o022) }, at("/process/user/umask"));

@@ -144,7 +144,7 @@ pub fn rlimit(typ: PosixRlimitType) -> (u32, &'static str) {
         PosixRlimitType::RlimitRtprio => (libc::RLIMIT_RTPRIO, "RLIMIT_RTPRIO"),
         PosixRlimitType::RlimitRttime => (libc::RLIMIT_RTTIME, "RLIMIT_RTTIME"),
     };
-    (number as u32, name)
+    (number, name)
 }
 
 #[cfg(test)]

@@ -50,23 +50,28 @@ pub fn close(fd: RawFd) {
 
 /// Closes all descriptors from `first` on (close_range(2), Linux 5.9), else one by one up to the limit of open files.
 pub fn close_from(first: u32) {
-    // SAFETY: takes numbers; callers have nothing open there that they still need.
-    if kernel::lacks(kernel::CLOSE_RANGE) || unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } < 0 {
+    if !close_range(first, 0) {
         each_above(first, close);
     }
 }
 
 /// Marks all descriptors from `first` on as close-on-exec (Linux 5.11), else one by one.
 pub fn cloexec_from(first: u32) {
-    // SAFETY: takes numbers and changes a flag only.
-    if kernel::lacks(kernel::CLOSE_RANGE)
-        || unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } < 0
-    {
+    if !close_range(first, libc::CLOSE_RANGE_CLOEXEC) {
         each_above(first, |fd| {
             // SAFETY: F_SETFD takes numbers; a closed descriptor gives EBADF.
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         });
     }
+}
+
+/// Whether the kernel has done it.
+fn close_range(first: u32, flags: u32) -> bool {
+    if kernel::lacks(kernel::CLOSE_RANGE) {
+        return false;
+    }
+    // SAFETY: takes numbers; callers have nothing open there that they still need.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) == 0 }
 }
 
 fn each_above(first: u32, act: impl Fn(RawFd)) {

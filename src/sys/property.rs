@@ -110,14 +110,12 @@ pub fn new_session_keyring(name: &CStr) -> Effect {
     const PERMISSIONS: u32 = 0x3f0b_0000;
     // SAFETY: the name is NUL-terminated.
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
-    match check(joined, Call::Keyctl) {
-        // SAFETY: takes numbers.
-        Ok(key) => {
-            check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, PERMISSIONS) }, Call::Keyctl).map(drop)
-        }
-        Err(trouble) if trouble.errno == Errno::ENOSYS => Ok(()),
-        Err(trouble) => Err(trouble),
-    }
+    let key = match check(joined, Call::Keyctl) {
+        Err(trouble) if trouble.errno == Errno::ENOSYS => return Ok(()),
+        key => key?,
+    };
+    // SAFETY: takes numbers.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, PERMISSIONS) }, Call::Keyctl).map(drop)
 }
 
 pub fn set_hostname(name: &CStr) -> Effect {

@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::plan::{Op, Step};
 use crate::request::{Mode, Request};
 use crate::rootfs::plan::{RootfsPlan, plan_rootfs};
-use crate::rootfs::{hint, render};
+use crate::rootfs::{hint, reason, render};
 use crate::slots::{Slot, SlotCounter, Slots};
 use crate::sys::fork_test::{allocations, in_namespaces, is_root, mounts, open_descriptors};
 use crate::sys::{file, kernel};
@@ -134,7 +134,7 @@ fn carry_out(
     for step in steps {
         let Op::Rootfs(op) = &step.op else { unreachable!() };
         apply(op, slots).map_err(|trouble| {
-            let hint = hint(op, trouble).unwrap_or_default();
+            let hint = reason(op, trouble).or(hint(op, trouble)).unwrap_or_default();
             format!("{}: {}: {}: {} [{hint}]", step.field, render(op), trouble.call.name(), trouble.errno)
         })?;
     }
