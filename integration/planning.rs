@@ -331,9 +331,9 @@ fn rights_are_given_up_in_order(plan: &Plan) -> Result<(), String> {
     demand(first(&steps, verified).is_some(), || "the working directory is never verified (CVE-2024-21626)".into())?;
     let found = process(|op| matches!(op, FindExecutable { .. }));
     ordered(&steps, user, found, "the program is looked for with the user's rights")?;
-    // A change of ids, or of capabilities, may make the process traceable again (prctl(2), PR_SET_DUMPABLE).
-    let sets = first(&steps, process(|op| matches!(op, Capabilities { .. }))).unwrap_or(uid);
-    demand(last(&steps, is_undumpable).is_some_and(|hidden| hidden > sets), || {
+    // A change of ids may make the process traceable again; a loss of capabilities doesn't (prctl(2),
+    // PR_SET_DUMPABLE; commit_creds in the kernel).
+    demand(last(&steps, is_undumpable).is_some_and(|hidden| hidden > uid), || {
         "the user's other processes could trace the init (CVE-2016-9962)".into()
     })
 }
