@@ -31,6 +31,7 @@ pub const CASES: &[Case] = cases![
     a_mount_may_lie_inside_another,
     a_tmpfs_has_its_mode_and_size,
     a_tmpfs_without_a_mode_takes_the_directory_s,
+    a_tmpfs_on_a_new_directory_is_for_everyone,
     tmpcopyup_keeps_what_was_there,
     devpts_is_an_instance_of_its_own,
     mqueue_and_sysfs_and_proc_are_what_they_say,
@@ -350,6 +351,13 @@ fn a_tmpfs_has_its_mode_and_size(sb: &Sandbox) {
     let output = sb.run(&bundle.build());
     assert!(output.ok().stdout.starts_with("dir 1710 5 6 "), "{}", output.stdout);
     assert!(words(&mount_at(&output.json_last(), "/m")["super"]).contains(&"size=64k".to_owned()));
+}
+
+/// Podman's `--tmpfs` on a path that the image doesn't have, for a user that isn't root.
+fn a_tmpfs_on_a_new_directory_is_for_everyone(sb: &Sandbox) {
+    let bundle =
+        sb.bundle().mount(tmpfs("/new", &["nosuid", "tmpcopyup"])).set("/process/user", json!({"uid": 7, "gid": 7}));
+    sb.run(&bundle.tool(["write", "/new/file", "text"]).build()).ok();
 }
 
 fn a_tmpfs_without_a_mode_takes_the_directory_s(sb: &Sandbox) {
