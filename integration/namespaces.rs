@@ -18,6 +18,7 @@ pub const CASES: &[Case] = cases![
     the_init_of_a_pid_namespace_is_number_one,
     loopback_is_up,
     a_user_namespace_maps_ids,
+    message_queues_belong_to_the_user_namespace_s_root,
     an_id_map_may_have_many_lines,
     a_user_namespace_without_other_namespaces_of_its_own_works,
     a_mapped_user_can_be_any_mapped_id,
@@ -162,6 +163,13 @@ fn the_init_of_a_pid_namespace_is_number_one(sb: &Sandbox) {
 fn loopback_is_up(sb: &Sandbox) {
     let report = sb.probe(&sb.bundle().build());
     assert_eq!(report["interfaces"], json!({"lo": true}));
+}
+
+fn message_queues_belong_to_the_user_namespace_s_root(sb: &Sandbox) {
+    sb.only_corten("(and newer runtimes) make the ipc namespace as that root");
+    let words = ["stat", "/dev/mqueue", ";", "chmod", "1770", "/dev/mqueue"];
+    let output = sb.run(&sb.bundle().user_namespace().capabilities(&["CAP_FOWNER"]).tool(words).build());
+    assert!(output.ok().stdout.starts_with("dir 1777 0 0 "), "{}", output.stdout);
 }
 
 fn a_user_namespace_maps_ids(sb: &Sandbox) {

@@ -27,6 +27,7 @@ pub const CASES: &[Case] = cases![
     host_and_domain_names_are_set,
     a_host_name_needs_a_uts_namespace,
     sysctls_are_written_in_both_spellings,
+    the_domain_name_can_be_a_sysctl,
     sysctls_of_the_host_are_refused,
     a_sysctl_that_isn_t_there_is_named,
     personality_scheduler_and_io_priority_are_set,
@@ -50,6 +51,7 @@ pub const CASES: &[Case] = cases![
     preserved_descriptors_go_in,
     a_missing_preserved_descriptor_is_an_error,
     socket_activation_goes_in,
+    socket_activation_of_another_process_stays_out,
     a_notify_socket_goes_in,
     no_signal_is_blocked_or_ignored_but_by_the_caller,
     it_leads_a_session,
@@ -236,6 +238,14 @@ fn sysctls_are_written_in_both_spellings(sb: &Sandbox) {
     ];
     let output = sb.run(&sb.bundle().set("/linux/sysctl", sysctls).tool(tools).build());
     assert_eq!(output.ok().lines(), ["65432", "1", "0\t7"]);
+}
+
+fn the_domain_name_can_be_a_sysctl(sb: &Sandbox) {
+    sb.only_corten("writes it in a user namespace too");
+    for bundle in [sb.bundle(), sb.bundle().user_namespace()] {
+        let report = sb.probe(&bundle.set("/linux/sysctl", json!({"kernel/domainname": "nis.example"})).build());
+        assert_eq!(report["domainname"], "nis.example");
+    }
 }
 
 fn sysctls_of_the_host_are_refused(sb: &Sandbox) {
@@ -462,6 +472,15 @@ fn socket_activation_goes_in(sb: &Sandbox) {
     if sb.flavour() == Flavour::Corten {
         assert_eq!(lines[2], "LISTEN_FDNAMES=web:log");
     }
+}
+
+/// sd_listen_fds(3): the variables count for the process that LISTEN_PID names, and not for what it starts.
+fn socket_activation_of_another_process_stays_out(sb: &Sandbox) {
+    let script = "export LISTEN_PID=1 LISTEN_FDS=1; exec \"$@\" 3</etc/hostname";
+    let output = sb.run_with(&sb.bundle().build(), |call| call.under(&["/bin/sh", "-c", script, "sh"]));
+    let report = output.ok().json();
+    assert_eq!(open_fds(&report), ["0", "1", "2"]);
+    assert!(!words(&report["env"]).iter().any(|variable| variable.starts_with("LISTEN_")));
 }
 
 fn a_notify_socket_goes_in(sb: &Sandbox) {

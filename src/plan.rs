@@ -175,7 +175,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     let mut slots = SlotCounter::default();
     let NamespacePlan { launch, wants, host: open, adopt, identity, rest, fork } =
         namespaces::plan::plan_namespaces(spec, host, &mut slots);
-    let RootfsPlan { host: sources, mount, enter, finish } =
+    let RootfsPlan { host: sources, mount, enter, finish, warnings: of_mounts } =
         rootfs::plan::plan_rootfs(spec, host, request, &mut slots)?;
     let context = Context { host, request, wants: &wants };
     let ProcessPlan {
@@ -198,6 +198,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     }
     stage_two.extend([enter, inside, finish, last].concat());
 
+    warnings.extend(of_mounts);
     warn_unapplied(spec, &mut warnings);
     Ok(Plan {
         launch,

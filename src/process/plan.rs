@@ -113,7 +113,12 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     let mut sysctls: Vec<_> = sysctls.into_iter().flatten().collect();
     sysctls.sort();
     for (key, value) in sysctls {
-        let op = Op::Sysctl { file: c_string(sysctl_file(key).as_bytes()), value: c_string(value.as_bytes()) };
+        let file = sysctl_file(key);
+        // The file belongs to the host's root even in a container's own uts namespace; the call asks the namespace.
+        let op = match file.as_str() {
+            "sys/kernel/domainname" => Op::Domainname { name: c_string(value.as_bytes()) },
+            file => Op::Sysctl { file: c_string(file.as_bytes()), value: c_string(value.as_bytes()) },
+        };
         plan.inside.push(Step::new(op, Field::at("/linux/sysctl").key(key)));
     }
     if let Some(given) = process.scheduler() {
