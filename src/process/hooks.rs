@@ -580,11 +580,7 @@ mod tests {
         let (how, stdout, stderr) = failure(run_hooks(Kind::CreateContainer, &[hook], &state(), place));
         init.kill().unwrap();
         init.wait().unwrap();
-        assert_eq!(
-            (text.as_str(), how.as_str(), stdout.as_str()),
-            ("there\n", "exit status 5", "/mnt\nmark\n"),
-            "{stderr}"
-        );
+        assert_eq!((text.trim(), how.as_str(), stdout.trim()), ("there", "exit status 5", "/mnt\nmark"), "{stderr}");
     }
 
     #[test]
