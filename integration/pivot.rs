@@ -53,6 +53,7 @@ fn without_pivot_the_root_is_the_bundle_s_too(sb: &Sandbox) {
 
 /// A fully visible procfs of the host would let a user namespace mount one of its own without the masks.
 fn without_pivot_no_procfs_or_sysfs_of_the_host_can_be_reached(sb: &Sandbox) {
+    sb.needs_user_namespaces();
     let attempt = ["unshare", "user", "mnt", "pid", ";", "child", "try", "mount", "proc", "/proc", "proc"];
     for flag in ["--no-pivot", "--no-new-keyring"] {
         let bundle = sb.bundle().set("/linux/maskedPaths", json!(["/proc/keys"])).capabilities(&[

@@ -450,7 +450,9 @@ fn preserved_descriptors_go_in(sb: &Sandbox) {
     });
     let report = output.ok().json();
     assert_eq!(open_fds(&report), ["0", "1", "2", "3", "4"]);
-    assert_eq!((&report["fds"]["3"], &report["fds"]["4"]), (&json!("/etc/hostname"), &json!("/etc/passwd")));
+    // In a chroot the path begins with that of the chroot: the file lies outside of the container's root.
+    let file = |fd: &str| report["fds"][fd].as_str().unwrap_or_default().to_owned();
+    assert!(file("3").ends_with("/etc/hostname") && file("4").ends_with("/etc/passwd"), "{} {}", file("3"), file("4"));
 }
 
 fn a_missing_preserved_descriptor_is_an_error(sb: &Sandbox) {
@@ -467,7 +469,8 @@ fn socket_activation_goes_in(sb: &Sandbox) {
     });
     let lines = output.ok().lines();
     assert_eq!(lines[..2], ["LISTEN_PID=1", "LISTEN_FDS=2"]);
-    assert_eq!(lines[3..5], ["3 /etc/hostname", "4 /etc/passwd"]);
+    assert!(lines[3].starts_with("3 /") && lines[3].ends_with("/etc/hostname"), "{}", lines[3]);
+    assert!(lines[4].starts_with("4 /") && lines[4].ends_with("/etc/passwd"), "{}", lines[4]);
     assert_eq!(open_fds(&output.json_last()), ["0", "1", "2", "3", "4"]);
     if sb.flavour() == Flavour::Corten {
         assert_eq!(lines[2], "LISTEN_FDNAMES=web:log");

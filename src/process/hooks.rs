@@ -156,7 +156,10 @@ fn run_hook(hook: &Hook, state: &[u8], place: Place, namespaces: &Namespaces) ->
     let (stderr, hook_stderr) = output_pipe()?;
     let files: Vec<_> = namespaces.files.iter().map(|(file, kind)| (file.as_fd(), *kind)).collect();
     let join = match place {
-        Place::Container { pidfd, .. } => Some(Join { pidfd, namespaces: namespaces.kinds, files: &files }),
+        Place::Container { pidfd, .. } => {
+            let root = namespaces.root.as_ref().map(AsFd::as_fd);
+            Some(Join { pidfd, namespaces: namespaces.kinds, files: &files, root })
+        }
         Place::Runtime { .. } => None,
     };
     let child = spawn::spawn(&Spawn {
@@ -310,6 +313,8 @@ struct Namespaces {
     kinds: i32,
     /// One by one, in the order to join them.
     files: Vec<(File, i32)>,
+    /// What `/` is to the init, when it has a mount namespace of its own.
+    root: Option<File>,
     /// The init's number in its own pid namespace.
     pid_inside: Option<i32>,
 }
@@ -341,6 +346,9 @@ fn probe_namespaces(place: Place) -> std::io::Result<Namespaces> {
             found.kinds |= kind;
             found.files.push((file, kind));
         }
+    }
+    if found.kinds & libc::CLONE_NEWNS != 0 {
+        found.root = Some(File::open(format!("/proc/{init}/root"))?);
     }
     if !unistd::geteuid().is_root() {
         // Without privilege the rights over the rest come from the user namespace.
@@ -521,7 +529,9 @@ mod tests {
     fn a_hook_of_the_container_runs_in_all_its_namespaces() {
         for user in [false, true] {
             let Some((mut outer, init)) = container(user) else {
-                eprintln!("skipped: no right to make namespaces here");
+                eprintln!(
+                    "skipped: a_hook_of_the_container_runs_in_all_its_namespaces needs the right to make namespaces"
+                );
                 continue;
             };
             let pidfd = crate::sys::pidfd::open(init).unwrap();
@@ -546,9 +556,37 @@ mod tests {
     }
 
     #[test]
+    fn a_hook_of_a_chrooted_runtime_sees_the_runtimes_files() {
+        if !unistd::geteuid().is_root() {
+            eprintln!("skipped: a_hook_of_a_chrooted_runtime_sees_the_runtimes_files needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let script = "mount --bind / \"$1\"; mount -t tmpfs x \"$1/mnt\"; touch \"$1/mnt/mark\"; \
+                      exec chroot \"$1\" sh -c 'echo there; exec sleep 600'";
+        let mut init = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut text = String::new();
+        let mut stdout = std::io::BufReader::new(init.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut stdout, &mut text).unwrap();
+        let pid = i32::try_from(init.id()).unwrap();
+        let pidfd = crate::sys::pidfd::open(pid).unwrap();
+        let place = Place::Container { init: pid, pidfd: Some(pidfd.as_fd()), rootfs: Path::new("/mnt") };
+        let hook = shell("PATH=/usr/bin:/bin; pwd; ls; exit 5");
+        let (how, stdout, stderr) = failure(run_hooks(Kind::CreateContainer, &[hook], &state(), place));
+        init.kill().unwrap();
+        init.wait().unwrap();
+        assert_eq!((text.trim(), how.as_str(), stdout.trim()), ("there", "exit status 5", "/mnt\nmark"), "{stderr}");
+    }
+
+    #[test]
     fn a_hook_of_the_container_can_time_out() {
         let Some((mut outer, init)) = container(false) else {
-            eprintln!("skipped: no right to make namespaces here");
+            eprintln!("skipped: a_hook_of_the_container_can_time_out needs the right to make namespaces");
             return;
         };
         let place = Place::Container { init, pidfd: None, rootfs: Path::new("/") };

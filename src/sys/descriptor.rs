@@ -103,7 +103,7 @@ pub fn file_system(fd: RawFd) -> Effect<i64> {
     let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: stat lives through the call.
     check_int(unsafe { libc::fstatfs(fd, &mut stat) }, Call::Fstatfs)?;
-    Ok(stat.f_type as i64)
+    Ok(stat.f_type)
 }
 
 /// What fstat(2) says of a descriptor.
