@@ -103,7 +103,7 @@ mod tests {
         let fields: Vec<_> = found.iter().map(|text| text.split(':').next().unwrap()).collect();
         assert_eq!(
             fields,
-            ["mounts[0].destination", "process.capabilities", "linux.namespaces", "linux.personality.flags"]
+            ["mounts[0].destination", "process.capabilities", "linux.personality.flags"]
         );
         let quiet =
             json!({"linux": {"personality": {"domain": "LINUX", "flags": []}, "namespaces": [{"type": "mount"}]}});
