@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// that doesn't exist is no error (engines clean up by calling this twice).
 pub fn delete(store: &Store, id: &ContainerId, force: bool, warnings: &mut Vec<Warning>) -> Result<()> {
     match delete_existing(store, id, force, warnings) {
-        Err(Error::NoSuchContainer { .. }) if force => Ok(()),
+        // Maybe its `create` was killed before it had a name.
+        Err(Error::NoSuchContainer { .. }) if force => store.sweep(),
         done => done,
     }
 }
