@@ -139,7 +139,7 @@ impl Creation<'_> {
                 Op::Process(ProcessOp::RemoveRecord) => guard.take().map_or(Ok(()), |guard| guard.remove()),
                 Op::Process(ProcessOp::Hook { kind: Kind::Poststop, hook, .. }) => {
                     let state = record.state_json(Status::Stopped);
-                    let place = Place::Runtime { cwd: None };
+                    let place = Place::Runtime { cwd: None, init: None };
                     hooks::run_hooks(Kind::Poststop, std::slice::from_ref(hook), &state, place)
                 }
                 _ => Ok(()),

@@ -81,8 +81,8 @@ pub fn destroy(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> Re
     let state = record.state_json(Status::Stopped);
     for (index, hook) in record.poststop.iter().enumerate() {
         // One by one: a failed hook doesn't keep the next from running.
-        if let Err(error) = run_hooks(Kind::Poststop, std::slice::from_ref(hook), &state, Place::Runtime { cwd: None })
-        {
+        let place = Place::Runtime { cwd: None, init: None };
+        if let Err(error) = run_hooks(Kind::Poststop, std::slice::from_ref(hook), &state, place) {
             warnings.push(Warning { field: Kind::Poststop.field(index), text: with_index(error, index).to_string() });
         }
     }

@@ -21,7 +21,7 @@ use crate::process::{Op as ProcessOp, hooks};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, socket, wait};
+use crate::sys::{descriptor, pidfd, socket, wait};
 use crate::{namespaces, process, rootfs};
 
 /// What a launch is given beside the plan.
@@ -309,8 +309,8 @@ impl Conversation<'_, '_> {
         let bundle = std::path::Path::new(&state.bundle);
         let rootfs = std::path::Path::new(&state.root);
         let place = match kind {
-            Kind::CreateContainer => Place::Container { init: self.pid, pidfd: None, rootfs },
-            _ => Place::Runtime { cwd: Some(bundle) },
+            Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs },
+            _ => Place::Runtime { cwd: Some(bundle), init: pidfd },
         };
         hooks::run_hooks(kind, std::slice::from_ref(hook), &state, place).map_err(|error| match error {
             Error::Hook { kind: name, how, stdout, stderr, .. } => {
@@ -318,6 +318,9 @@ impl Conversation<'_, '_> {
             }
             other => other,
         })
+        // `None` on kernels before 5.3.
+        let held = pidfd::open(self.pid).ok();
+        let pidfd = held.as_ref().map(AsFd::as_fd);
     }
 
     fn warn(&mut self, fault: &Fault) {
