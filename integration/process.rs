@@ -48,6 +48,8 @@ pub const CASES: &[Case] = cases![
     a_program_that_can_t_be_run_is_an_error_of_create,
     a_script_is_run_by_its_interpreter,
     no_descriptor_leaks_in,
+    a_waiting_init_holds_nothing_of_the_host,
+    too_few_descriptors_leave_nothing_behind,
     preserved_descriptors_go_in,
     a_missing_preserved_descriptor_is_an_error,
     socket_activation_goes_in,
@@ -442,6 +444,38 @@ fn no_descriptor_leaks_in(sb: &Sandbox) {
     let container = sb.create_with(&sb.bundle().build(), |call| call.fds(redirects));
     container.start();
     assert_eq!(open_fds(&container.report()), ["0", "1", "2"]);
+}
+
+fn too_few_descriptors_leave_nothing_behind(sb: &Sandbox) {
+    sb.only_corten("needs so few");
+    let bundle = sb.bundle().tool(["true"]).build();
+    for limit in 3..12 {
+        let script = format!("ulimit -n {limit}; exec \"$@\"");
+        let output = sb.run_with(&bundle, |call| call.under(&["/bin/sh", "-c", &script, "sh"]));
+        // What has a name can be deleted; what has none would stay for ever.
+        for state in sb.states() {
+            assert!(!state.starts_with('~'), "{limit}: {state}: {}", output.stderr);
+            sb.call(["delete", "--force", &state]).output().ok();
+        }
+    }
+    sb.assert_nothing_left();
+}
+
+/// CVE-2016-9962, CVE-2024-21626: whatever an init holds while it waits is there for years.
+fn a_waiting_init_holds_nothing_of_the_host(sb: &Sandbox) {
+    sb.only_corten("is asked for this");
+    let donor = sb.started(&sb.bundle().tool(["pause"]).build());
+    let joined = sb.bundle().namespace("pid", Some(&format!("/proc/{}/ns/pid", donor.pid())));
+    for bundle in [sb.bundle().bind(sb.dir(), "/tmp", &["ro"]), joined] {
+        let container = sb.create(&bundle.build());
+        let open = fs::read_dir(format!("/proc/{}/fd", container.pid())).unwrap().flatten();
+        let mut held: Vec<String> = open
+            .filter(|fd| fd.file_name().to_string_lossy().parse::<i32>().unwrap() > 2)
+            .map(|fd| fs::read_link(fd.path()).unwrap().to_string_lossy().into_owned())
+            .collect();
+        held.retain(|path| !path.ends_with("/exec.fifo"));
+        assert_eq!(held, Vec::<String>::new());
+    }
 }
 
 fn preserved_descriptors_go_in(sb: &Sandbox) {
