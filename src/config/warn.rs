@@ -101,10 +101,7 @@ mod tests {
             "linux": {"personality": {"domain": "LINUX", "flags": ["X"]}, "namespaces": [{"type": "pid"}]},
         }));
         let fields: Vec<_> = found.iter().map(|text| text.split(':').next().unwrap()).collect();
-        assert_eq!(
-            fields,
-            ["mounts[0].destination", "process.capabilities", "linux.personality.flags"]
-        );
+        assert_eq!(fields, ["mounts[0].destination", "process.capabilities", "linux.personality.flags"]);
         let quiet =
             json!({"linux": {"personality": {"domain": "LINUX", "flags": []}, "namespaces": [{"type": "mount"}]}});
         assert_eq!(warnings(quiet), [""; 0]);
