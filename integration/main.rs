@@ -14,6 +14,7 @@ mod invalid;
 mod lifecycle;
 mod log;
 mod masks;
+mod mistakes;
 mod mounts;
 mod namespaces;
 mod notify;
@@ -35,6 +36,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("lifecycle", lifecycle::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),
+    ("mistakes", mistakes::CASES),
     ("mounts", mounts::CASES),
     ("namespaces", namespaces::CASES),
     ("notify", notify::CASES),
