@@ -9,6 +9,7 @@ mod features_spec;
 mod fixtures;
 mod golden;
 mod harness;
+mod help;
 mod hooks;
 mod invalid;
 mod lifecycle;
@@ -31,6 +32,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("features_spec", features_spec::CASES),
     ("fixtures", fixtures::CASES),
     ("golden", golden::CASES),
+    ("help", help::CASES),
     ("hooks", hooks::CASES),
     ("invalid", invalid::CASES),
     ("lifecycle", lifecycle::CASES),
