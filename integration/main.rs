@@ -9,11 +9,13 @@ mod features_spec;
 mod fixtures;
 mod golden;
 mod harness;
+mod help;
 mod hooks;
 mod invalid;
 mod lifecycle;
 mod log;
 mod masks;
+mod mistakes;
 mod mounts;
 mod namespaces;
 mod notify;
@@ -30,11 +32,13 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("features_spec", features_spec::CASES),
     ("fixtures", fixtures::CASES),
     ("golden", golden::CASES),
+    ("help", help::CASES),
     ("hooks", hooks::CASES),
     ("invalid", invalid::CASES),
     ("lifecycle", lifecycle::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),
+    ("mistakes", mistakes::CASES),
     ("mounts", mounts::CASES),
     ("namespaces", namespaces::CASES),
     ("notify", notify::CASES),

@@ -17,6 +17,7 @@ use crate::log;
 
 mod globals;
 mod refusal;
+mod similar;
 mod verbs;
 mod walk;
 
@@ -69,10 +70,10 @@ pub enum Parsed {
 #[derive(Debug)]
 pub struct Refused {
     pub error: Error,
-    /// The help that belongs to the mistake; empty where the one line says it all.
+    /// The help that belongs to the mistake, for stdout; empty where the one line says it all.
     pub help: String,
-    /// The usage line, as a next step for the user; may be empty.
-    pub usage: String,
+    /// The next step for the user: the usage line, or what was probably meant; may be empty.
+    pub advice: String,
     /// Where the flags before and after the mistake wanted the log.
     pub log: log::Settings,
 }
@@ -81,18 +82,18 @@ impl Refused {
     /// The error in words.
     pub fn report(&self) -> Report {
         let mut report = explain::render(&self.error, &Context::of("", None));
-        if !self.usage.is_empty() {
-            report.hint.clone_from(&self.usage);
+        if !self.advice.is_empty() {
+            report.hint.clone_from(&self.advice);
         }
         report
     }
 
     /// The text for stderr. Engines and scripts know the first words.
     pub fn text(&self) -> String {
-        let report = self.report();
-        match self.help.as_str() {
-            "" => report.text(),
-            help => format!("Incorrect Usage: {}\n\n{help}", report.message),
+        let text = self.report().text();
+        match self.help.is_empty() {
+            true => text,
+            false => text.replacen("corten:", "Incorrect Usage:", 1),
         }
     }
 }
@@ -104,21 +105,27 @@ impl Refused {
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed, Box<Refused>> {
     let mut globals = globals::definition();
     let walked = walk::walk(argv, &globals, verbs::find);
-    let refuse = |error, help: String, usage: String| {
-        Box::new(Refused { error, help, usage, log: log::Settings::salvage(&walked.globals) })
+    let refuse = |error, help: String, advice: String| {
+        Box::new(Refused { error, help, advice, log: log::Settings::salvage(&walked.globals) })
     };
     let entry = walked.entry;
     if let Some(mistake) = &walked.mistake {
         let help = match mistake.wants_help {
-            true => help_of(entry),
+            true => help_of(entry.filter(|_| mistake.after_verb)),
             false => String::new(),
         };
-        return Err(refuse(mistake.error(), help, String::new()));
+        return Err(refuse(mistake.error(), help, similar::advice_on_flag(mistake, entry, &globals)));
     }
     if walked.version {
         return Ok(Parsed::Version);
     }
-    let Some(name) = &walked.verb else { return Ok(Parsed::Help(help_of(None))) };
+    let Some(name) = &walked.verb else {
+        // `--rootless list` has taken the command for its value.
+        return match read(&mut globals, &walked.globals, &[]) {
+            Ok(_) => Ok(Parsed::Help(help_of(None))),
+            Err(error) => Err(refuse(error, String::new(), String::new())),
+        };
+    };
     let name = name.to_string_lossy();
     let Some(entry) = entry else {
         let topic = walked.positionals.first().map(|topic| topic.to_string_lossy());
@@ -127,9 +134,13 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed, Box<Ref
             ("help", None) => Ok(Parsed::Help(help_of(None))),
             ("help" | "h", Some(topic)) => match verbs::find(&topic) {
                 Some(entry) => Ok(Parsed::Help(help_of(Some(entry)))),
-                None => Err(refuse(Error::UnknownCommand(topic.into_owned()), String::new(), String::new())),
+                None => Err(refuse(
+                    Error::UnknownCommand(topic.to_string()),
+                    String::new(),
+                    similar::advice_on_verb(&topic),
+                )),
             },
-            _ => Err(refuse(Error::UnknownCommand(name.into_owned()), String::new(), String::new())),
+            _ => Err(refuse(Error::UnknownCommand(name.to_string()), String::new(), similar::advice_on_verb(&name))),
         };
     };
     if walked.help {
@@ -180,13 +191,15 @@ pub fn whole() -> Command {
         .after_help(OVERVIEW_EXAMPLES)
 }
 
+const GLOBALS: &str = "The options of `corten --help` may stand before or after the command.";
+
 const OVERVIEW_EXAMPLES: &str = "\
 Examples:
-  corten demo                                    a container, explained step by step
-  corten spec --with-rootfs -b /tmp/web          make a bundle that runs
-  corten check -b /tmp/web                       everything that is wrong with its config.json
-  corten run -b /tmp/web web                     run it
-  corten --log /tmp/log --log-format json list   as an engine calls it";
+  corten demo                                     # a container, explained step by step
+  corten spec --with-rootfs -b /tmp/web           # make a bundle that runs
+  corten check -b /tmp/web                        # everything that is wrong with its config.json
+  corten run -b /tmp/web web                      # run it
+  corten --log /tmp/log --log-format json list    # as an engine calls it";
 
 /// A verb of the command line: its definition and how its values are read.
 pub struct Entry {
@@ -206,7 +219,7 @@ impl Entry {
             .no_binary_name(true)
             .args_override_self(true)
             .hide(self.hidden)
-            .after_help(self.examples);
+            .after_help(format!("{GLOBALS}\n\n{}", self.examples));
         // Last, because a struct's own doc comment would stand there otherwise.
         (self.augment)(command).about(self.about).bin_name(format!("corten {}", self.name))
     }

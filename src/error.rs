@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use crate::fault::{Call, Stage, Trouble};
+use crate::fault::{self, Call, Stage, Trouble};
 use crate::field::Field;
 
 /// What corten's host side returns.
@@ -137,9 +137,10 @@ pub enum Error {
     #[error("container init {how} at {stage} step {index} ({sentence})", stage = stage.name())]
     InitDied { how: String, stage: Stage, index: usize, sentence: String, field: Field, hint: String },
 
-    /// The program that the container is to run can't be run.
+    /// The program that the container is to run can't be run. The call tells whether it wasn't found
+    /// ([`Call::FindExecutable`]) or execve refused it.
     #[error("exec: {arg0:?}: {why}")]
-    Executable { arg0: String, why: String, errno: Errno, field: Field },
+    Executable { arg0: String, why: String, trouble: Trouble, field: Field },
 
     /// A hook failed: which one, how it ended, and what it wrote.
     #[error("error running {kind} hook #{index}: {how}, stdout: {stdout}, stderr: {stderr}")]
@@ -157,8 +158,8 @@ fn summary(violations: &[Violation]) -> String {
 /// `open_tree: No such file or directory`; only the errno's words where corten has no call to name.
 fn words(trouble: Trouble) -> String {
     match trouble.call {
-        Call::None => trouble.errno.desc().to_owned(),
-        call => format!("{}: {}", call.name(), trouble.errno.desc()),
+        Call::None => fault::words(trouble.errno).to_owned(),
+        call => format!("{}: {}", call.name(), fault::words(trouble.errno)),
     }
 }
 

@@ -41,7 +41,7 @@ calls! {
     // Not calls but checks of corten's own, so that a fault can name them.
     FindExecutable = "(search in $PATH)", CheckFilesystem = "(check of the file system)", CheckDevice = "(check of the device)",
     CheckCwd = "(check of the working directory)", CheckNamespace = "(check of the namespace)", Hook = "(hook)",
-    CheckTarget = "(check of the mount target)", CheckFd = "(check of the inherited descriptor)", Ambient = "prctl(PR_CAP_AMBIENT)",
+    CheckTarget = "(check of the mount target)", MapIds = "(newuidmap or newgidmap)", CheckFd = "(check of the inherited descriptor)", Ambient = "prctl(PR_CAP_AMBIENT)",
 }
 
 impl Call {
@@ -66,6 +66,31 @@ impl Trouble {
 
 /// What an effect returns.
 pub type Effect<T = ()> = Result<T, Trouble>;
+
+/// What an errno means, in the words of strerror(3): they are what people search for, and nix has older ones of a few.
+/// No heap, so code that runs after clone can say them too.
+pub fn words(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EIO => "Input/output error",
+        Errno::EBADF => "Bad file descriptor",
+        Errno::EAGAIN => "Resource temporarily unavailable",
+        Errno::ENOMEM => "Cannot allocate memory",
+        Errno::EXDEV => "Invalid cross-device link",
+        Errno::ENFILE => "Too many open files in system",
+        Errno::ENOTTY => "Inappropriate ioctl for device",
+        Errno::EDOM => "Numerical argument out of domain",
+        Errno::ERANGE => "Numerical result out of range",
+        Errno::EDEADLK => "Resource deadlock avoided",
+        Errno::ENOLCK => "No locks available",
+        Errno::ELOOP => "Too many levels of symbolic links",
+        Errno::ENETRESET => "Network dropped connection on reset",
+        Errno::EBADMSG => "Bad message",
+        Errno::EILSEQ => "Invalid or incomplete multibyte or wide character",
+        Errno::EOPNOTSUPP => "Operation not supported",
+        Errno::EDQUOT => "Disk quota exceeded",
+        errno => errno.desc(),
+    }
+}
 
 /// Names the call behind an errno: `nix::unistd::setsid().during(Call::Setsid)?`.
 pub trait During<T> {
@@ -189,6 +214,17 @@ mod tests {
         assert_eq!((back.stage, back.step), (Stage::StageTwo, 31));
         assert_eq!(back.trouble(), Trouble::new(Call::MoveMount, Errno::EBUSY));
         assert_eq!(back.detail_text(), "/data");
+    }
+
+    #[test]
+    fn an_errno_has_the_words_of_the_c_library() {
+        for number in 1..=133 {
+            let errno = Errno::from_raw(number);
+            if errno != Errno::UnknownErrno {
+                let library = std::io::Error::from_raw_os_error(number).to_string();
+                assert_eq!(library, format!("{} (os error {number})", words(errno)));
+            }
+        }
     }
 
     #[test]

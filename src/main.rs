@@ -71,6 +71,8 @@ fn run(invocation: Invocation) -> ExitCode {
 
 fn refuse(refused: &Refused) -> ExitCode {
     let mut log = Log::open(&refused.log).unwrap_or_else(|_: Error| Log::stderr());
+    // The help first, so that at a terminal the mistake is the last thing one reads.
+    print(&refused.help);
     log.fail_with_text(&refused.report(), &refused.text());
     code(refused.error.exit_code())
 }

@@ -35,6 +35,8 @@ impl Slot {
     pub const PROC: Slot = Slot(8);
     /// The container's end of its terminal, until it is bound on /dev/console.
     pub const TERMINAL: Slot = Slot(9);
+    /// The context of a file system that couldn't be mounted: the kernel has written there what it didn't like.
+    pub const REFUSED: Slot = Slot(10);
     /// The first number that a planner may hand out.
     pub const FIRST_FREE: u16 = 16;
 }

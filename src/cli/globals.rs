@@ -18,7 +18,7 @@ use crate::sys::kernel;
 /// The flags as they are typed.
 #[derive(Args, Debug)]
 struct Flags {
-    /// Where the state of containers is kept; should be on a tmpfs
+    /// Where the state of containers is kept: /run/corten, or corten in $XDG_RUNTIME_DIR for a caller without privileges
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 

@@ -171,8 +171,41 @@ fn an_unknown_flag_is_named_with_one_dash_and_followed_by_the_verb_s_help() {
     let refused = refused("create --foo web");
     assert_eq!(refused.error.exit_code(), 1);
     let text = refused.text();
-    assert!(text.starts_with("Incorrect Usage: flag provided but not defined: -foo\n\n"), "{text}");
-    assert!(text.contains("--no-new-keyring"), "{text}");
+    assert_eq!(text, "Incorrect Usage: flag provided but not defined: -foo\n");
+    assert!(refused.help.contains("--no-new-keyring"), "{}", refused.help);
+}
+
+#[test]
+fn a_misspelt_word_comes_with_what_was_probably_meant() {
+    for (line, meant) in [
+        ("create --bundel /b web", "did you mean --bundle?"),
+        ("create -pidfile /p web", "did you mean --pid-file?"),
+        ("list --log-fromat json", "did you mean --log-format?"),
+        ("--rot /r list", "did you mean --root?"),
+        ("kill -9 web", "the signal stands behind the container, without a dash: corten kill ID 9"),
+        ("kill web -KILL", "the signal stands behind the container, without a dash: corten kill ID KILL"),
+        ("craete web", "did you mean `corten create`? `corten --help` lists the commands"),
+        ("help runn", "did you mean `corten run`? `corten --help` lists the commands"),
+    ] {
+        assert_eq!(refused(line).report().hint, meant, "{line}");
+    }
+    // No guess is better than a wild one, and flags for tests are nobody's meaning.
+    assert_eq!(refused("list --frobnicate").report().hint, "");
+    assert_eq!(refused("list --falt").report().hint, "");
+}
+
+#[test]
+fn the_help_beside_a_mistake_is_of_where_it_stands() {
+    assert!(refused("--foo create web").help.contains("--systemd-cgroup"));
+    assert!(refused("create --foo web").help.contains("--pid-file"));
+}
+
+#[test]
+fn globals_are_checked_without_a_command_too() {
+    assert_refused(&[
+        ("--log-format xml", "invalid log-format: xml"),
+        ("--rootless list", "invalid value \"list\" for flag -rootless: must be one of true, false, auto"),
+    ]);
 }
 
 #[test]

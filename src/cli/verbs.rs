@@ -42,6 +42,7 @@ Examples:
   corten start web";
     Start(StartArgs) = "start", "Let the program of a created container run", "\
 Examples:
+  corten spec --with-rootfs -b /tmp/web    # a bundle that runs
   corten create -b /tmp/web web && corten start web";
     Run(RunArgs) = "run", "Create a container, start it, wait for it and delete it", "\
 Examples:
@@ -131,7 +132,7 @@ pub struct LaunchArgs {
     #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     pub bundle: PathBuf,
 
-    /// Read this file in place of the bundle's config.json
+    /// Read this file in place of config.json; a relative path begins at the bundle
     #[arg(short = 'f', long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -280,7 +281,7 @@ pub struct BundleArgs {
     #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     pub bundle: PathBuf,
 
-    /// Read this file in place of the bundle's config.json
+    /// Read this file in place of config.json; a relative path begins at the bundle
     #[arg(short = 'f', long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 

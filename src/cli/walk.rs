@@ -13,11 +13,15 @@ use super::Entry;
 use crate::error::Error;
 
 /// The first thing that was wrong.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mistake {
     pub text: String,
     /// The flag itself was wrong, so the list of flags helps.
     pub wants_help: bool,
+    /// The name of a flag that nobody knows, without dashes; else empty.
+    pub unknown: String,
+    /// It stood behind the verb.
+    pub after_verb: bool,
 }
 
 impl Mistake {
@@ -69,7 +73,7 @@ pub fn walk(
         }
         let scope = Scope { verb: verb.as_ref(), globals };
         if let Err(mistake) = walked.flag(&token, scope, &mut argv) {
-            walked.mistake.get_or_insert(mistake);
+            walked.mistake.get_or_insert(Mistake { after_verb: verb.is_some(), ..mistake });
         }
     }
     walked
@@ -193,7 +197,7 @@ fn switch(long: &str, value: Option<&[u8]>) -> Result<bool, Mistake> {
         Some(b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False") => Ok(false),
         Some(value) => Err(Mistake {
             text: format!("invalid boolean value {:?} for -{long}: parse error", String::from_utf8_lossy(value)),
-            wants_help: false,
+            ..Mistake::default()
         }),
     }
 }
@@ -201,9 +205,10 @@ fn switch(long: &str, value: Option<&[u8]>) -> Result<bool, Mistake> {
 /// One dash, whatever the user typed: callers match this text.
 fn undefined(name: &[u8]) -> Mistake {
     let name = OsString::from_vec(name.to_vec());
-    Mistake { text: format!("flag provided but not defined: -{}", name.to_string_lossy()), wants_help: true }
+    let unknown = name.to_string_lossy().into_owned();
+    Mistake { text: format!("flag provided but not defined: -{unknown}"), wants_help: true, unknown, after_verb: false }
 }
 
 fn needs_argument(long: &str) -> Mistake {
-    Mistake { text: format!("flag needs an argument: -{long}"), wants_help: true }
+    Mistake { text: format!("flag needs an argument: -{long}"), wants_help: true, ..Mistake::default() }
 }

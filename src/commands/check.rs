@@ -22,14 +22,13 @@ pub fn run(_globals: &Globals, args: BundleArgs, _log: &mut Log) -> Result<i32> 
     let (mut violations, mut warnings) = validate::judge(args.config.as_deref(), &request, &host)?;
     if let (true, Ok(config)) = (violations.is_empty(), &loaded) {
         match plan::plan(&config.spec, &host, &request) {
-            Ok(plan) => warnings.extend(plan.warnings),
+            Ok(plan) => warnings = launch::warnings(&warnings, &plan),
             Err(found) => violations = found,
         }
         for violation in &mut violations {
             violation.line = locate::line_of(&config.bytes, &violation.field);
         }
     }
-    warnings.dedup();
     let text = if args.json { render_json(&violations, &warnings)? } else { render_text(&violations, &warnings) };
     print(text.as_bytes())?;
     Ok(if violations.is_empty() { 0 } else { 1 })

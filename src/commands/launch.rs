@@ -8,8 +8,9 @@ use crate::cli::{FaultPoint, Globals, Injected, LaunchArgs};
 use crate::config::{self, Config};
 use crate::container::create::{self, Creation};
 use crate::container::{self, ContainerId, Record, Store};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, Warning};
 use crate::fault::Stage;
+use crate::field::Field;
 use crate::host::Host;
 use crate::log::Log;
 use crate::plan::{self, Plan};
@@ -52,7 +53,8 @@ pub fn dry_request(bundle: PathBuf, spec: &Spec) -> Request {
 
 /// The bundle as an absolute path without symbolic links.
 pub fn bundle(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().doing(|| format!("chdir {}", path.display()))
+    let canonical = path.canonicalize().doing(|| format!("chdir {}", path.display()));
+    canonical.map_err(|error| error.field(Field::at("--bundle")))
 }
 
 /// Reads, validates and plans.
@@ -69,6 +71,14 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
     })
 }
 
+/// What the config and the plan warn of. Where both have a word on one property, the plan knows more: it knows the host.
+pub fn warnings(of_config: &[Warning], plan: &Plan) -> Vec<Warning> {
+    let also_planned = |warning: &&Warning| plan.warnings.iter().any(|planned| planned.field == warning.field);
+    let mut warnings: Vec<_> = of_config.iter().filter(|warning| !also_planned(warning)).cloned().collect();
+    warnings.extend(plan.warnings.iter().cloned());
+    warnings
+}
+
 /// Creates the container; what is worth a warning goes to the log.
 pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut Log) -> Result<(Record, Launched)> {
     // Refused before anything is read, as engines expect.
@@ -78,7 +88,7 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     let request = &Request { notify_socket: notify_socket(globals, &request.id, &config.spec, log), ..request.clone() };
     let plan = plan(&config, request, &host)?;
     log.debug(|| unknown_properties(&config));
-    config.warnings.iter().chain(&plan.warnings).for_each(|warning| log.warn(warning.clone()));
+    warnings(&config.warnings, &plan).into_iter().for_each(|warning| log.warn(warning));
     let injections: Vec<_> = globals.fault.iter().map(injection).collect();
     let creation = Creation { spec: &config.spec, request, plan: &plan, injections: &injections };
     let mut store = Store::open(&globals.root)?;

@@ -16,7 +16,7 @@ pub fn run(_globals: &Globals, args: BundleArgs, log: &mut Log) -> Result<i32> {
     let config = config::bundle::load(&bundle, args.config.as_deref())?;
     let request = launch::dry_request(bundle, &config.spec);
     let plan = launch::plan(&config, &request, &Host::probe())?;
-    config.warnings.iter().chain(&plan.warnings).for_each(|warning| log.warn(warning.clone()));
+    launch::warnings(&config.warnings, &plan).into_iter().for_each(|warning| log.warn(warning));
     let text = if args.json { render_json(&plan)? } else { render_text(&plan, &config.bytes) };
     print(text.as_bytes())?;
     Ok(0)

@@ -20,7 +20,7 @@ pub const LARGEST: u64 = 10 * 1024 * 1024;
 /// [`Error::Violations`] with every wrong type, missing property and unknown word, [`Error::Os`] when it can't be read.
 pub fn load(bundle: &Path, config: Option<&Path>) -> Result<Config> {
     let path = match config {
-        Some(path) => path.to_owned(),
+        Some(path) => bundle.join(path),
         None if !bundle.is_dir() => return Err(no_bundle(bundle)),
         None => bundle.join("config.json"),
     };

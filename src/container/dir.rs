@@ -75,7 +75,7 @@ impl StateDir {
         match openat(&self.fd, STATE, flags, Mode::empty()) {
             Ok(fd) => File::from(fd).read_to_end(&mut bytes).map_err(|e| damaged(format!("{STATE}: {e}")))?,
             Err(Errno::ENOENT) if self.is_removed() => return Err(self.no_such()),
-            Err(errno) => return Err(damaged(format!("{STATE}: {}", errno.desc()))),
+            Err(errno) => return Err(damaged(format!("{STATE}: {}", crate::fault::words(errno)))),
         };
         Record::parse(self.id.as_str(), &bytes)
     }

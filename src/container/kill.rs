@@ -10,8 +10,9 @@ use crate::error::Result;
 /// Sends a signal, given by name or number. `all` is accepted for a stopped container as well, where there is nothing
 /// left to do.
 pub fn kill(store: &Store, id: &ContainerId, signal: &str, all: bool) -> Result<()> {
-    let signal = signal::parse(signal)?;
+    // In this order: engines look for `does not exist`.
     let (dir, record) = store.load(id)?;
+    let signal = signal::parse(signal)?;
     let status = dir.status(&record)?;
     permit(if all { Verb::KillAll } else { Verb::Kill }, status, id.as_str())?;
     if status != Status::Stopped && send(&record, signal)? {

@@ -22,6 +22,7 @@ use super::id::ContainerId;
 use super::record::Record;
 use crate::error::{Doing, Error, Result};
 use crate::fault::{Call, During};
+use crate::field::Field;
 use crate::sys::pidfd;
 
 /// How many leftovers of killed `create`s with our pid are stepped over.
@@ -42,7 +43,10 @@ impl Store {
         match open_directory(&path) {
             Ok(fd) => Ok(Store { path, root: Some(Arc::new(fd)) }),
             Err(Errno::ENOENT) => Ok(Store { path, root: None }),
-            Err(errno) => Err(errno).during(Call::Open).doing(|| format!("open the state root {}", path.display())),
+            Err(errno) => {
+                let opened = Err(errno).during(Call::Open).doing(|| format!("open the state root {}", path.display()));
+                opened.map_err(of_root)
+            }
         }
     }
 
@@ -71,7 +75,7 @@ impl Store {
             discard(&root, &hidden);
             return match errno {
                 Errno::EEXIST | Errno::ENOTEMPTY => Err(Error::AlreadyExists { id: id.to_string() }),
-                errno => Err(errno).during(Call::Rename).doing(doing),
+                errno => Err(errno).during(Call::Rename).doing(doing).map_err(of_root),
             };
         }
         self.root = Some(root);
@@ -171,9 +175,15 @@ fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// Names the flag that chooses the state root.
+fn of_root(error: Error) -> Error {
+    error.field(Field::at("--root"))
+}
+
 fn make_root(path: &Path) -> Result<OwnedFd> {
     let doing = || format!("create the state root {}", path.display());
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| Error::io(doing(), Call::Mkdir, &e))?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| of_root(Error::io(doing(), Call::Mkdir, &e)))?;
     let mode = root_mode(path, std::env::var_os("XDG_RUNTIME_DIR").as_deref());
     if mode != 0o700 {
         let permissions = Permissions::from_mode(mode);

@@ -6,7 +6,7 @@
 use nix::errno::Errno;
 
 use crate::error::Error;
-use crate::fault::{Call, Trouble};
+use crate::fault::{self, Call, Trouble};
 use crate::field::Field;
 
 /// Who asks.
@@ -43,11 +43,17 @@ static RULES: &[Rule] = &[
     // Namespaces: clone(2), unshare(2), user_namespaces(7), namespaces(7).
     rule(Errno::ENOSPC, NAMESPACES, "", Anyone, "a limit of namespaces is reached: raise the sysctl user.max_user_namespaces (or user.max_pid_namespaces, user.max_net_namespaces, ...)"),
     rule(Errno::EUSERS, NAMESPACES, "", Anyone, "user namespaces can be nested 32 deep"),
-    rule(Errno::EPERM, NAMESPACES, "", Rootless, "this host keeps user namespaces from unprivileged users: see the sysctls kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"),
+    rule(Errno::EPERM, NAMESPACES, "", Rootless, "without privileges config.json must ask for a user namespace (see `corten spec --rootless`); if it does, the host keeps them from unprivileged users: see the sysctls kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"),
     rule(Errno::EPERM, NAMESPACES, "", Anyone, "making a namespace takes CAP_SYS_ADMIN; without it add a user namespace, see `corten spec --rootless`"),
     rule(Errno::EINVAL, NAMESPACES, "", Anyone, "this kernel lacks one of the namespaces in linux.namespaces: compare them with /proc/self/ns"),
     rule(Errno::EINVAL, &[Call::Setns], "", Anyone, "the path doesn't lead to a namespace of this type, or the process is in that user namespace already"),
     rule(Errno::EPERM, &[Call::Setns], "", Anyone, "joining a namespace takes CAP_SYS_ADMIN in the user namespace that owns it"),
+    rule(Errno::EINVAL, &[Call::CheckNamespace], "", Anyone, "the path must be a namespace of this type, such as /proc/PID/ns/net: `readlink` shows what it is, and for a bind mount `findmnt`"),
+    rule(Errno::ENOENT, &[Call::Open, Call::Openat2, Call::Stat], "/linux/namespaces", Anyone, "the process that the namespace belonged to has ended, or nobody has made the namespace yet (`ip netns add`, `unshare`)"),
+    rule(Errno::EPERM, &[Call::MapIds], "/linux/uidMappings", Anyone, "newuidmap allows the caller's own id and the ranges that /etc/subuid gives to the caller: see subuid(5)"),
+    rule(Errno::EPERM, &[Call::MapIds], "/linux/gidMappings", Anyone, "newgidmap allows the caller's own group and the ranges that /etc/subgid gives to the caller: see subgid(5)"),
+    rule(Errno::ENOENT, &[Call::MapIds], "", Anyone, "newuidmap and newgidmap must be in $PATH: install the package uidmap (shadow-utils elsewhere)"),
+    rule(Errno::ERANGE, &[Call::Write], "/linux/timeOffsets", Anyone, "an offset must not put the container's clock below zero or beyond what the kernel can count: see time_namespaces(7)"),
     rule(Errno::EPERM, &[Call::Write], "/linux/uidMappings", Anyone, "ids other than the caller's own take newuidmap and a range in /etc/subuid"),
     rule(Errno::EPERM, &[Call::Write], "/linux/gidMappings", Anyone, "ids other than the caller's own take newgidmap and a range in /etc/subgid"),
     rule(Errno::EINVAL, &[Call::Write], "/linux/uidMappings", Anyone, "ranges must not overlap, on either side, and there can be 340"),
@@ -73,27 +79,47 @@ static RULES: &[Rule] = &[
     rule(Errno::EINVAL, MOUNTS, "/mounts", Anyone, "the kernel refuses an option or the kind of source; `dmesg` often names it"),
     rule(Errno::EPERM, &[Call::Mknod], "", Anyone, "making device nodes takes CAP_MKNOD in the initial user namespace"),
     rule(Errno::ENOENT, &[], "/linux/sysctl", Anyone, "this kernel has no such sysctl, or it doesn't belong to a namespace"),
+    rule(Errno::EINVAL, &[Call::Write], "/linux/sysctl", Anyone, "the kernel doesn't take this value: compare it with what the file under /proc/sys holds"),
     rule(Errno::EACCES, &[], "/linux/sysctl", Anyone, "only sysctls of the container's own namespaces can be written"),
 
     // Identity and limits: setgroups(2), capabilities(7), setrlimit(2).
     rule(Errno::EPERM, &[Call::Setgroups], "", Anyone, "a user namespace without newgidmap forbids setgroups: leave out process.user.additionalGids"),
     rule(Errno::EINVAL, IDS, "", Anyone, "the id has no mapping in the user namespace: extend linux.uidMappings and linux.gidMappings"),
-    rule(Errno::EPERM, &[Call::Prlimit], "", Anyone, "raising a hard limit takes CAP_SYS_RESOURCE"),
-    rule(Errno::EPERM, &[Call::Capset, Call::Ambient], "", Anyone, "a capability that the caller hasn't got can't be given: see its bounding set in /proc/self/status"),
+    rule(Errno::EPERM, &[Call::Prlimit], "", Anyone, "raising a hard limit takes CAP_SYS_RESOURCE in the initial user namespace, and RLIMIT_NOFILE can't exceed the sysctl fs.nr_open"),
+    rule(Errno::EPERM, &[Call::Capset, Call::Ambient], "", Anyone, "a capability that the caller hasn't got can't be given (see CapBnd in /proc/self/status), and an inheritable one must be in bounding too"),
     rule(Errno::EACCES, &[Call::Write], "/process/oomScoreAdj", Anyone, "lowering the score takes CAP_SYS_RESOURCE"),
 
+    rule(Errno::EINVAL, &[Call::SetMempolicy], "", Anyone, "the nodes must exist, have memory and be allowed to the caller: see /sys/devices/system/node/has_memory and Mems_allowed in /proc/self/status"),
+    rule(Errno::EPERM, &[Call::SchedSetattr], "", Anyone, "a real-time or deadline policy, or a lower nice, takes CAP_SYS_NICE; a control group without real-time budget refuses it too"),
+    rule(Errno::EPERM, &[Call::Ioprio], "", Anyone, "the class IOPRIO_CLASS_RT takes CAP_SYS_NICE or CAP_SYS_ADMIN"),
+
     // The program: execve(2).
-    rule(Errno::ENOENT, &[Call::Exec], "", Anyone, "the file exists, so its interpreter doesn't: look for the #! line's program or the dynamic loader in the root file system"),
-    rule(Errno::ENOEXEC, &[Call::Exec], "", Anyone, "the file is for another machine, or a script without a #! line"),
+    rule(Errno::ENOENT, &[Call::FindExecutable], "", Anyone, "the program must be in the root file system: a path from its root, or a name that the PATH in process.env leads to"),
+    rule(Errno::EACCES, &[Call::FindExecutable], "", Anyone, "the file must be executable for process.user, and its mount not noexec"),
+    rule(Errno::EISDIR, &[Call::FindExecutable, Call::Exec], "", Anyone, "process.args[0] must name the program, not its directory"),
+    rule(Errno::ENOENT, &[Call::Exec], "", Anyone, "the file exists, but what runs it doesn't: the root file system lacks the dynamic loader (`file` names it) or the program of the #! line, which may end in a carriage return"),
+    rule(Errno::ENOEXEC, &[Call::Exec], "", Anyone, "the file is for another machine (`file` tells), damaged, or a script without a #! line"),
     rule(Errno::EACCES, &[Call::Exec], "", Anyone, "process.user may not execute the file, or its mount is noexec"),
     rule(Errno::E2BIG, &[Call::Exec], "", Anyone, "process.args and process.env are too long together"),
     rule(Errno::ENOENT, &[Call::Chdir, Call::CheckCwd], "", Anyone, "process.cwd must exist in the root file system"),
+    rule(Errno::ENOTDIR, &[], "/process/cwd", Anyone, "process.cwd must be a directory, and a file stands there or on the way"),
+    rule(Errno::EROFS, &[], "/process/cwd", Anyone, "process.cwd doesn't exist and can't be made in a read-only file system: make it in the image"),
     rule(Errno::EACCES, &[Call::Chdir, Call::CheckCwd], "", Anyone, "process.user may not enter process.cwd"),
 
     // Sockets, descriptors, and what has nothing to do with the config.
     rule(Errno::ENOENT, &[Call::Connect], "", Anyone, "somebody must listen on the socket before `create`"),
     rule(Errno::ECONNREFUSED, &[Call::Connect], "", Anyone, "the socket exists and nobody listens on it"),
-    rule(Errno::EBADF, &[Call::CheckFd], "", Anyone, "every descriptor that --preserve-fds counts must be open"),
+    rule(Errno::EBADF, &[Call::CheckFd], "", Anyone, "every descriptor that LISTEN_FDS and --preserve-fds count, one after another from 3 on, must be open"),
+    rule(Errno::ENOENT, &[], "--log", Anyone, "the directory of the log file must exist"),
+    rule(Errno::EACCES, &[], "--log", Anyone, "the caller must be allowed to write there: choose another place with --log"),
+    rule(Errno::ENOENT, &[], "--pid-file", Anyone, "the directory of the pid file must exist"),
+    rule(Errno::ENOTDIR, &[], "--pid-file", Anyone, "--pid-file must name a file in a directory that exists"),
+    rule(Errno::EISDIR, &[], "--pid-file", Anyone, "--pid-file must name a file, and a directory stands there"),
+    rule(Errno::EACCES, &[], "--root", Anyone, "an ordinary user keeps containers in $XDG_RUNTIME_DIR/corten: set XDG_RUNTIME_DIR to a directory of the user's own, or choose one with --root"),
+    rule(Errno::ENOTDIR, &[], "--root", Anyone, "--root must be a directory, which is made when it doesn't exist"),
+    rule(Errno::ENAMETOOLONG, &[], "--root", Anyone, "file systems take names of up to 255 bytes: choose a shorter id"),
+    rule(Errno::ENOENT, &[], "--bundle", Anyone, "--bundle names the directory that holds config.json"),
+    rule(Errno::ENOTDIR, &[], "--bundle", Anyone, "--bundle names the directory that holds config.json"),
     rule(Errno::EMFILE, &[], "", Anyone, "the limit of open files is reached: see `ulimit -n`"),
     rule(Errno::ENFILE, &[], "", Anyone, "the host's limit of open files is reached: see the sysctl fs.file-max"),
     rule(Errno::EAGAIN, NAMESPACES, "", Anyone, "a limit of processes is reached: see `ulimit -u` and the pids limit of the caller's control group"),
@@ -124,14 +150,31 @@ pub fn find(error: &Error, field: Option<&Field>, trouble: Option<Trouble>, root
             "`corten kill` stops it, `corten delete --force` does both"
         }
         Error::UnknownSignal(_) => "`kill -l` lists the signals",
+        Error::NoConfig { path } if path.is_absolute() => "a relative --config begins at the bundle directory",
         Error::NoConfig { .. } => "--bundle names the directory of config.json; `corten spec` writes one to start from",
-        Error::Executable { errno: Errno::ENOENT, .. } => {
-            "the program must be in the root file system: a path from its root, or a name that the PATH in process.env leads to"
-        }
-        Error::Executable { errno: Errno::EACCES, .. } => {
-            "the file must be executable for process.user, and its mount not noexec"
-        }
+        Error::Hook { kind, how, .. } => of_hook(kind, how),
         Error::DamagedState { .. } => "`corten delete --force` removes what is left of it",
+        _ => "",
+    }
+}
+
+/// A hook that ran and failed has said why itself.
+fn of_hook(kind: &str, how: &str) -> &'static str {
+    let inside = kind == "startContainer";
+    match how {
+        how if how.starts_with("timed out") => {
+            "the hook's `timeout` is in seconds; without one it may take as long as it likes"
+        }
+        how if how.ends_with(fault::words(Errno::ENOENT)) => {
+            "only startContainer hooks are looked up in the container: this path must exist on the host, and so must what its #! line names"
+        }
+        how if how.ends_with(fault::words(Errno::EACCES)) => "the hook's file must be executable",
+        how if how.ends_with(fault::words(Errno::ENOEXEC)) => {
+            "the hook is for another machine, or a script without a #! line"
+        }
+        "exit status 127" if inside => {
+            "startContainer hooks are looked up in the container: the path must exist in the root file system"
+        }
         _ => "",
     }
 }

@@ -115,7 +115,7 @@ fn every_message_keeps_the_fragment_that_engines_match() {
     let program = |why: &str, errno| Error::Executable {
         arg0: "nope".into(),
         why: why.into(),
-        errno,
+        trouble: Trouble::new(Call::FindExecutable, errno),
         field: Field::at("/process/args/0"),
     };
     let status = |text: &str| Error::WrongStatus(text.into());

@@ -47,8 +47,8 @@ fn apply_map_by_helper(pid: i32, ids: IdKind, map: &Map) -> Effect {
     let ran = Command::new(program).arg(pid.to_string()).args(ranges).stdin(Stdio::null()).output();
     match ran {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(_) => Err(Trouble::new(Call::None, Errno::EPERM)),
-        Err(error) => Err(Trouble::new(Call::Exec, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
+        Ok(_) => Err(Trouble::new(Call::MapIds, Errno::EPERM)),
+        Err(error) => Err(Trouble::new(Call::MapIds, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
     }
 }
 

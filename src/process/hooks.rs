@@ -26,7 +26,7 @@ use serde::Serialize;
 
 pub use self::plan::{Hook, Hooks, Kind};
 use crate::error::{Error, Result};
-use crate::fault::Trouble;
+use crate::fault::{self, Trouble};
 use crate::sys::spawn::{self, Child, End, Join, Spawn};
 
 /// How much of a hook's stdout and stderr an error message keeps, in bytes each.
@@ -123,13 +123,13 @@ impl From<String> for Failure {
 
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Failure {
-        format!("{}: {}", trouble.call.name(), trouble.errno.desc()).into()
+        format!("{}: {}", trouble.call.name(), fault::words(trouble.errno)).into()
     }
 }
 
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Failure {
-        errno.desc().to_owned().into()
+        fault::words(errno).to_owned().into()
     }
 }
 
@@ -172,7 +172,7 @@ fn run_hook(hook: &Hook, state: &[u8], place: Place, namespaces: &Namespaces) ->
         cwd: cwd.as_deref(),
         join,
     })
-    .map_err(|trouble| format!("{}: {}: {}", hook.path.display(), trouble.call.name(), trouble.errno.desc()))?;
+    .map_err(|trouble| format!("{}: {}: {}", hook.path.display(), trouble.call.name(), fault::words(trouble.errno)))?;
     drop((stdin, hook_stdout, hook_stderr));
 
     let mut output = [Output::new(stdout), Output::new(stderr)];

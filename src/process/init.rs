@@ -18,7 +18,7 @@ use crate::process::{Op as ProcessOp, executable};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, stream};
+use crate::sys::{descriptor, mount, stream};
 use crate::{namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
@@ -82,6 +82,9 @@ impl Init<'_> {
     fn fail(&self, stage: Stage, step: u16, trouble: Trouble) -> ! {
         let mut fault = Fault::new(stage, step, trouble);
         fault.detail = *self.detail;
+        if let (Call::Fsconfig | Call::Fsmount, Some(context)) = (trouble.call, self.slots.find(Slot::REFUSED)) {
+            mount::fs_messages(context, &mut fault.detail);
+        }
         self.page.set_fault(&fault);
         if let Some(control) = self.slots.find(Slot::CONTROL) {
             let _ = Message::Failed(fault).send(control);

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result, Warning};
-use crate::fault::{Call, Effect, Fault, Stage, Trouble};
+use crate::fault::{self, Call, Effect, Fault, Stage, Trouble};
 use crate::field::Field;
 use crate::plan::{self, Op, Plan, Point, Step};
 use crate::process::hooks::{Hook, Kind, Place, StateJson};
@@ -337,7 +337,7 @@ impl Conversation<'_, '_> {
         let plan = self.launch.plan;
         let Some(step) = plan.steps(fault.stage).get(usize::from(fault.step)) else { return };
         let trouble = fault.trouble();
-        let text = format!("{}: {}: {}", plan::render(&step.op), trouble.call.name(), trouble.errno.desc());
+        let text = format!("{}: {}: {}", plan::render(&step.op), trouble.call.name(), fault::words(trouble.errno));
         self.warnings.push(Warning::new(step.field.clone(), text));
     }
 }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::fault::{Call, DETAIL, Fault, Stage, Trouble};
+use crate::fault::{self, Call, DETAIL, Fault, Stage, Trouble};
 use crate::field::Field;
 use crate::plan::{self, Op, Plan, Step};
 use crate::process::Op as ProcessOp;
@@ -82,16 +82,30 @@ pub fn fault_error(told: &Told, fault: &Fault) -> Error {
     let trouble = fault.trouble();
     match &told.about {
         About::Program { arg0 } if trouble.call != Call::Injected => {
-            let why = render_reason(arg0, trouble.errno);
-            Error::Executable { arg0: arg0.clone(), why, errno: trouble.errno, field: told.field() }
+            let why = render_reason(arg0, trouble);
+            Error::Executable { arg0: arg0.clone(), why, trouble, field: told.field() }
         }
         About::StartHook { index } if trouble.call == Call::Hook => {
             let (how, stderr) = render_failure(trouble.errno, &fault.detail);
             let kind = Kind::StartContainer.name();
             Error::Hook { kind, index: *index, how, stdout: String::new(), stderr, field: told.field() }
         }
-        _ => step_error(told, fault.stage, usize::from(fault.step), trouble, &fault.detail_text()),
+        _ => {
+            let detail = render_detail(trouble.call, &fault.detail_text());
+            step_error(told, fault.stage, usize::from(fault.step), trouble, &detail)
+        }
     }
+}
+
+/// A fault's detail in words. What the kernel writes to a file system's context comes as lines like `e tmpfs: Bad value
+/// for 'size'`, the letter being the gravity.
+fn render_detail(call: Call, detail: &str) -> String {
+    if !matches!(call, Call::Fsconfig | Call::Fsmount) {
+        return detail.to_owned();
+    }
+    let words =
+        |line: &str| ["e ", "w ", "i "].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).to_owned();
+    detail.lines().map(words).collect::<Vec<_>>().join("; ")
 }
 
 /// An init that ended without a word: the last step that it marked tells where.
@@ -113,15 +127,17 @@ pub fn died(told: &Told, stage: Stage, index: usize, how: &str) -> Error {
 
 /// Why a program can't be run, in the words that engines match (Podman: `executable file not found in`, exit 127;
 /// `permission denied`, exit 126). `searched`: the name had no slash.
-fn render_reason(arg0: &str, errno: Errno) -> String {
+fn render_reason(arg0: &str, trouble: Trouble) -> String {
     let searched = !arg0.contains('/');
-    match errno {
+    match trouble.errno {
+        // The program was found, so what execve misses is something that the program names.
+        Errno::ENOENT if trouble.call == Call::Exec => "no such file or directory".to_owned(),
         Errno::ENOENT if searched => "executable file not found in $PATH".to_owned(),
         Errno::ENOENT => format!("stat {arg0}: no such file or directory"),
         Errno::EISDIR => "is a directory".to_owned(),
         Errno::EACCES => "permission denied".to_owned(),
         Errno::ENOEXEC => "exec format error".to_owned(),
-        other => other.desc().to_lowercase(),
+        other => fault::words(other).to_lowercase(),
     }
 }
 
@@ -131,9 +147,9 @@ pub(super) fn render_failure(errno: Errno, detail: &[u8; DETAIL]) -> (String, St
     let wrote = String::from_utf8_lossy(detail.get(1..end).unwrap_or_default()).trim_end().to_owned();
     let how = match errno {
         Errno::ECHILD => format!("exit status {}", detail[0]),
-        Errno::EINTR => format!("signal {}", detail[0]),
-        Errno::ETIMEDOUT => "timed out".to_owned(),
-        other => other.desc().to_owned(),
+        Errno::EINTR => format!("killed by signal {}", detail[0]),
+        Errno::ETIMEDOUT => "timed out and was killed".to_owned(),
+        other => fault::words(other).to_owned(),
     };
     (how, wrote)
 }
@@ -230,9 +246,22 @@ mod tests {
 
     #[test]
     fn engines_find_their_words() {
-        assert_eq!(render_reason("nonexist", Errno::ENOENT), "executable file not found in $PATH");
-        assert_eq!(render_reason("", Errno::ENOENT), "executable file not found in $PATH");
-        assert!(render_reason("/nonexist", Errno::ENOENT).contains("no such file or directory"));
-        assert!(render_reason("/etc/passwd", Errno::EACCES).contains("permission denied"));
+        let reason = |arg0, call, errno| render_reason(arg0, Trouble::new(call, errno));
+        let not_found = "executable file not found in $PATH";
+        assert_eq!(reason("nonexist", Call::FindExecutable, Errno::ENOENT), not_found);
+        assert_eq!(reason("", Call::FindExecutable, Errno::ENOENT), not_found);
+        let missing = reason("/nonexist", Call::FindExecutable, Errno::ENOENT);
+        assert_eq!(missing, "stat /nonexist: no such file or directory");
+        assert!(reason("/etc/passwd", Call::FindExecutable, Errno::EACCES).contains("permission denied"));
+        // It was there: what execve didn't find is its interpreter.
+        assert_eq!(reason("sh", Call::Exec, Errno::ENOENT), "no such file or directory");
+    }
+
+    #[test]
+    fn what_the_kernel_wrote_about_a_mount_reads_as_a_sentence() {
+        let wrote = "e tmpfs: Bad value for 'size'\nw overlay: something else\n";
+        assert_eq!(render_detail(Call::Fsconfig, wrote), "tmpfs: Bad value for 'size'; overlay: something else");
+        assert_eq!(render_detail(Call::Fsconfig, ""), "");
+        assert_eq!(render_detail(Call::Mount, "e x"), "e x");
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-use crate::fault::{Call, DETAIL, Effect, Trouble};
+use crate::fault::{self, Call, DETAIL, Effect, Trouble};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
 use crate::sys::stream;
@@ -57,7 +57,7 @@ fn become_hook(hook: &StartHook, input: RawFd, output: RawFd) -> ! {
         Err(trouble) => trouble,
     };
     // The shell's code for a program that can't be run, with the reason where the hook's own words would stand.
-    let _ = descriptor::write(1, trouble.errno.desc().as_bytes());
+    let _ = descriptor::write(1, fault::words(trouble.errno).as_bytes());
     clone::exit_now(127)
 }
 

@@ -33,12 +33,8 @@ pub fn render(op: &Op) -> String {
             show_finish(&attachment.finish, Vec::new())
         ),
         Op::MountFilesystem(fs) => {
-            format!(
-                "mount {} on {}{}",
-                show(&fs.fstype),
-                show(&fs.target.path),
-                show_finish(&fs.finish, show_data(&fs.data))
-            )
+            let (source, place) = (show_source(fs), show(&fs.target.path));
+            format!("mount {}{source} on {place}{}", show(&fs.fstype), show_finish(&fs.finish, show_data(&fs.data)))
         }
         Op::Remount(remount) => {
             format!("remount {}{}", show(&remount.target.path), show_finish(&remount.finish, show_data(&remount.data)))
@@ -62,6 +58,14 @@ pub fn render(op: &Op) -> String {
 
 fn show(text: &CStr) -> std::borrow::Cow<'_, str> {
     text.to_string_lossy()
+}
+
+/// ` from /dev/vda`; nothing for a source that is only a name.
+fn show_source(fs: &Filesystem) -> String {
+    match fs.source.to_bytes() {
+        [b'/', ..] => format!(" from {}", show(&fs.source)),
+        _ => String::new(),
+    }
 }
 
 fn show_node(node: Node) -> String {
@@ -128,7 +132,12 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         (Op::AttachRoot(_), EACCES) => Some(
             "the container's user can't search a directory on the way to the rootfs; in a user namespace every one needs x for others",
         ),
-        (Op::AttachRoot(_) | Op::OpenRoot(_), ENOENT) => Some("root.path is looked up in the bundle directory"),
+        (Op::AttachRoot(_) | Op::OpenRoot(_), ENOENT) => Some(
+            "a relative root.path begins at the bundle directory; `corten spec --with-rootfs` makes a root file system to start from",
+        ),
+        (Op::TakeTree(tree), ENOENT) if tree.device.is_some() => {
+            Some("a user namespace can't make devices, so the host's own is bound: it must exist on the host")
+        }
         (Op::TakeTree(tree), ENXIO) if tree.device.is_some() => {
             Some("the host has another file there; in a user namespace devices are bound from the host")
         }
@@ -161,6 +170,7 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         (Op::MakeDevice(_), EEXIST) => {
             Some("another file has this path already; remove it from the rootfs or from linux.devices")
         }
+        (Op::MakeDevice(_), ENOTDIR) => Some("a file stands where the device's directory should be"),
         (Op::MakeDevice(_), EPERM) => Some("making a device needs CAP_MKNOD in the initial user namespace"),
         (Op::MaskPath { .. } | Op::ReadOnlyPath { .. }, ELOOP) => {
             Some("/proc and /sys must be ordinary directories, not symbolic links")
@@ -200,8 +210,21 @@ fn filesystem_hint(fs: &Filesystem, trouble: Trouble) -> Option<&'static str> {
             "in a user namespace proc needs a pid namespace of its own, and a host /proc with nothing mounted over it",
         ),
         (b"sysfs", _, Errno::EPERM) => Some("in a user namespace sysfs needs a network namespace of its own"),
-        (_, _, Errno::ENODEV) => Some("the kernel doesn't know this file system type"),
-        (_, Call::Fsconfig, Errno::EINVAL) => Some("the file system refuses one of the mount's options"),
+        (_, Call::Write | Call::Mkdir | Call::Symlink | Call::Mknod, Errno::ENOSPC) if fs.copy_up => Some(
+            "tmpcopyup copies what the image has at this place, and the tmpfs is too small: raise its size= or nr_inodes=",
+        ),
+        (_, _, Errno::ENODEV) => {
+            Some("this kernel doesn't know the file system type: /proc/filesystems lists the known ones")
+        }
+        (_, Call::Fsconfig | Call::Mount, Errno::EINVAL) => Some(
+            "the file system refuses one of the mount's options: what is none of mount(8)'s own is passed on to it",
+        ),
+        (_, Call::Fsconfig | Call::Mount, Errno::ENOENT) => {
+            Some("the source, or a path in the options (lowerdir=, upperdir=, workdir=), doesn't exist on the host")
+        }
+        (_, Call::Fsopen | Call::Fsconfig | Call::Mount, Errno::EPERM) => Some(
+            "this file system type takes CAP_SYS_ADMIN in the initial user namespace; a user namespace mounts tmpfs, proc, sysfs, devpts, mqueue, cgroup2, overlay and fuse",
+        ),
         _ => None,
     }
 }

@@ -98,6 +98,20 @@ pub fn fsconfig_create(fs: RawFd) -> Effect {
     fsconfig(fs, libc::FSCONFIG_CMD_CREATE, None, None)
 }
 
+/// What the kernel has written about the configuration (fsconfig(2), "Message retrieval"), as much as there is room
+/// for: the number of bytes.
+pub fn fs_messages(fs: RawFd, buffer: &mut [u8]) -> usize {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: the pointer and length describe the rest of a live buffer.
+        match unsafe { libc::read(fs, rest.as_mut_ptr().cast(), rest.len()) } {
+            n if n > 0 => done += n as usize,
+            _ => break,
+        }
+    }
+    done
+}
+
 /// A detached mount of the configured file system with these MOUNT_ATTR_ flags.
 pub fn fsmount(fs: RawFd, attributes: u64) -> Effect<RawFd> {
     // SAFETY: takes numbers only.

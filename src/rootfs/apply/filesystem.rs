@@ -39,7 +39,10 @@ pub(super) fn mount_filesystem(fs: &Filesystem, slots: &mut Slots) -> Effect {
     } else {
         mount_new(fs, &covered, target, slots)
     } {
-        Err(Trouble { errno: Errno::EPERM, .. }) if fs.stand_in.is_some() => return bind_stand_in(fs, target, slots),
+        Err(Trouble { errno: Errno::EPERM, .. }) if fs.stand_in.is_some() => {
+            slots.take(Slot::REFUSED).into_iter().for_each(file::close);
+            return bind_stand_in(fs, target, slots);
+        }
         mounted => mounted?,
     };
     file::close(target);
@@ -52,9 +55,11 @@ struct Covered<'a> {
     copy_up: bool,
 }
 
-fn mount_new(fs: &Filesystem, covered: &Covered, target: RawFd, slots: &Slots) -> Effect<RawFd> {
-    let mounted = match create(fs, covered.mode, true) {
-        Err(Trouble { errno: Errno::EINVAL, .. }) if fs.without_gid.is_some() => create(fs, covered.mode, false)?,
+fn mount_new(fs: &Filesystem, covered: &Covered, target: RawFd, slots: &mut Slots) -> Effect<RawFd> {
+    let mounted = match create(fs, covered.mode, true, slots) {
+        Err(Trouble { errno: Errno::EINVAL, .. }) if fs.without_gid.is_some() => {
+            create(fs, covered.mode, false, slots)?
+        }
         created => created?,
     };
     if let Some(namespace) = fs.idmap {
@@ -67,9 +72,20 @@ fn mount_new(fs: &Filesystem, covered: &Covered, target: RawFd, slots: &Slots) -
     Ok(mounted)
 }
 
-/// A detached mount of the file system.
-fn create(fs: &Filesystem, mode: Option<&CStr>, with_gid: bool) -> Effect<RawFd> {
+/// A detached mount of the file system. A context that the kernel refuses stays open in its slot, for what the kernel
+/// wrote there.
+fn create(fs: &Filesystem, mode: Option<&CStr>, with_gid: bool, slots: &mut Slots) -> Effect<RawFd> {
+    slots.take(Slot::REFUSED).into_iter().for_each(file::close);
     let context = mount::fsopen(&fs.fstype)?;
+    let created = configure(context, fs, mode, with_gid);
+    match created {
+        Ok(_) => file::close(context),
+        Err(_) => drop(slots.put(Slot::REFUSED, context)),
+    }
+    created
+}
+
+fn configure(context: RawFd, fs: &Filesystem, mode: Option<&CStr>, with_gid: bool) -> Effect<RawFd> {
     mount::fsconfig_set(context, c"source", Some(&fs.source))?;
     for datum in &fs.data {
         if with_gid || datum.key.as_c_str() != c"gid" {
@@ -79,9 +95,8 @@ fn create(fs: &Filesystem, mode: Option<&CStr>, with_gid: bool) -> Effect<RawFd>
     if mode.is_some() {
         mount::fsconfig_set(context, c"mode", mode)?;
     }
-    let created = mount::fsconfig_create(context).and_then(|()| mount::fsmount(context, fs.finish.attributes.set));
-    file::close(context);
-    created
+    mount::fsconfig_create(context)?;
+    mount::fsmount(context, fs.finish.attributes.set)
 }
 
 fn mount_old(fs: &Filesystem, covered: &Covered, root: RawFd, target: RawFd, slots: &Slots) -> Effect<RawFd> {

@@ -234,7 +234,10 @@ fn data_is_given_to_the_kernel_piece_by_piece() {
         steps.contains(&"/mounts/0 | mount tmpfs on /t (sync,size=1m,mode=700,context=a:b:c1,c2)".to_owned()),
         "{steps:?}"
     );
-    assert!(steps.contains(&"/mounts/1 | mount ext4 on /e (ro,noatime,context=u:r:t:s0)".to_owned()), "{steps:?}");
+    assert!(
+        steps.contains(&"/mounts/1 | mount ext4 from /dev/vdb on /e (ro,noatime,context=u:r:t:s0)".to_owned()),
+        "{steps:?}"
+    );
 }
 
 #[test]
