@@ -60,7 +60,6 @@ static RULES: &[Rule] = &[
     rule(Errno::EINVAL, &[Call::Write], "/linux/gidMappings", Anyone, "ranges must not overlap, on either side, and there can be 340"),
     rule(Errno::EPERM, &[Call::Sethostname, Call::Setdomainname], "", Anyone, "a name of its own takes a uts namespace"),
 
-    rule(Errno::ERANGE, &[Call::Write], "/linux/timeOffsets", Anyone, "a shifted clock can't be below zero: an offset can't be further back than the host's uptime"),
 
     // Root file system and mounts: mount(2), move_mount(2), pivot_root(2).
     rule(Errno::EINVAL, &[Call::PivotRoot], "", Anyone, "the host's root is an initial ramdisk, or root.path isn't a mount of its own: try --no-pivot"),
