@@ -91,7 +91,7 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
     } else {
         plan.first.push(hide)
     }
-    plan.last.push(Step::new(Op::CloseDescriptors { from: 3 + kept }, Field::RUNTIME));
+    plan.last.push(Step::new(Op::CloseDescriptors { from: kept.saturating_add(3) }, Field::RUNTIME));
     if request.mode == Mode::Create {
         plan.last.push(Step::new(Point::Ready, Field::RUNTIME));
         plan.last.push(Step::new(Point::ExecFifo, Field::RUNTIME));
