@@ -24,7 +24,7 @@ const LISTS: &[&str] = &["host", "adopt", "stage_one", "stage_two", "mounted", "
 const IN_THE_CHILD: &[&str] = &["stage_one", "stage_two", "start"];
 
 /// A bit of everything that makes steps.
-fn rich<'a>(sb: &'a Sandbox) -> BundleBuilder<'a> {
+fn rich(sb: &Sandbox) -> BundleBuilder<'_> {
     let source = sb.tree("source", &[("file", "x"), ("dir/", "")]);
     let hook = json!({"path": "/bin/true"});
     let inside = json!({"path": "/bin/probe", "args": ["probe", "probe", "--", "true"]});
@@ -53,7 +53,7 @@ fn rich<'a>(sb: &'a Sandbox) -> BundleBuilder<'a> {
         .hook("poststop", hook)
 }
 
-fn with_user_namespace<'a>(sb: &'a Sandbox) -> BundleBuilder<'a> {
+fn with_user_namespace(sb: &Sandbox) -> BundleBuilder<'_> {
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     let source = sb.tree("mapped", &[("file", "x")]);
     let mapped = json!({"destination": "/mapped", "type": "bind", "source": source, "options": ["bind", "idmap"],

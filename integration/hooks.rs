@@ -32,6 +32,7 @@ pub const CASES: &[Case] = cases![
     a_relative_hook_path_is_refused,
     hooks_inherit_no_descriptors,
     a_hook_that_ignores_its_stdin_is_fine,
+    a_forced_delete_ends_a_create_whose_hook_hangs,
 ];
 
 const HOST_KINDS: &[&str] = &["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
@@ -340,4 +341,25 @@ fn a_hook_that_ignores_its_stdin_is_fine(sb: &Sandbox) {
         .iter()
         .fold(sb.bundle(), |b, kind| b.hook(kind, json!({"path": "/bin/true"})));
     sb.run(&bundle.tool(["true"]).build()).ok();
+}
+
+fn a_forced_delete_ends_a_create_whose_hook_hangs(sb: &Sandbox) {
+    sb.only_corten("locks a container while its hooks run");
+    for kind in ["createRuntime", "createContainer"] {
+        let script = json!({"path": "/bin/sh", "args": ["sh", "-c", "exec sleep 600"]});
+        let bundle = sb.bundle().hook(kind, script).build();
+        let id = sb.id();
+        let mut creating = sb.call(["create", "--bundle"]).arg(&bundle.dir).arg(&id).spawn();
+        // The container is on record with its init once its hook may run.
+        let has_init = || {
+            let state = sb.call(["state", &id]).output();
+            state.code == 0 && state.json()["pid"].as_i64().is_some_and(|pid| pid > 0)
+        };
+        while !has_init() {
+            std::thread::yield_now();
+        }
+        sb.call(["delete", "--force", &id]).output().ok();
+        assert_eq!(creating.wait(), 1, "{}", creating.stderr());
+        sb.assert_nothing_left();
+    }
 }

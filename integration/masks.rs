@@ -13,11 +13,30 @@ pub const CASES: &[Case] = cases![
     a_read_only_path_can_be_read,
     a_read_only_path_covers_what_is_below,
     a_read_only_path_keeps_the_flags_of_its_mount,
+    the_root_can_be_a_read_only_path,
+    the_root_is_no_masked_path,
     a_read_only_root_leaves_other_mounts_writable,
     a_read_only_root_keeps_dev_usable,
     masks_without_a_mount_namespace_are_refused,
     proc_paths_of_the_default_config_are_masked,
 ];
+
+fn the_root_can_be_a_read_only_path(sb: &Sandbox) {
+    sb.only_corten("makes the root itself read-only");
+    for (path, flags) in [("/", &[][..]), ("/self", &[]), ("/tmp/..", &[]), ("/", &["--no-pivot"])] {
+        let bundle = sb.bundle().symlink("/self", "/").set("/linux/readonlyPaths", json!([path]));
+        let bundle = bundle.tool(["try", "write", "/new", "x", ";", "try", "write", "/dev/shm/new", "x"]).build();
+        let output = sb.run_with(&bundle, |call| call.args(flags));
+        assert_eq!(output.ok().lines(), ["EROFS", "ok"], "{path} {flags:?}");
+    }
+}
+
+fn the_root_is_no_masked_path(sb: &Sandbox) {
+    sb.only_corten("refuses a mask without effect");
+    let output = sb.run(&sb.bundle().set("/linux/maskedPaths", json!(["/proc/acpi", "/"])).build());
+    output.fails_with(&["linux.maskedPaths[1]", "must not be \"/\""]);
+    sb.assert_nothing_left();
+}
 
 fn a_masked_file_is_empty(sb: &Sandbox) {
     let bundle = sb.bundle().file("/etc/secret", "keys").set("/linux/maskedPaths", json!(["/etc/secret"]));

@@ -31,12 +31,20 @@ pub const CASES: &[Case] = cases![
     a_mount_may_lie_inside_another,
     a_tmpfs_has_its_mode_and_size,
     a_tmpfs_without_a_mode_takes_the_directory_s,
+    a_tmpfs_on_a_new_directory_is_for_everyone,
     tmpcopyup_keeps_what_was_there,
     devpts_is_an_instance_of_its_own,
     mqueue_and_sysfs_and_proc_are_what_they_say,
     proc_and_sys_need_real_directories,
     a_bind_below_proc_is_refused_unless_it_is_known,
     a_remount_changes_flags_only,
+    a_remount_without_bind_changes_the_file_system_too,
+    a_remount_of_nothing_is_explained,
+    a_mode_among_joined_options_holds,
+    options_of_a_tmpfs_on_a_bind_are_a_warning,
+    sockets_fifos_and_devices_are_bound,
+    missing_targets_are_made_under_a_read_only_root,
+    a_shared_bind_reaches_the_host_only_if_the_root_is_shared,
     a_symlink_in_the_target_stays_inside,
     an_absolute_symlink_as_the_target_stays_inside,
     a_missing_target_behind_a_dangling_link_is_made_inside,
@@ -352,6 +360,13 @@ fn a_tmpfs_has_its_mode_and_size(sb: &Sandbox) {
     assert!(words(&mount_at(&output.json_last(), "/m")["super"]).contains(&"size=64k".to_owned()));
 }
 
+/// Podman's `--tmpfs` on a path that the image doesn't have, for a user that isn't root.
+fn a_tmpfs_on_a_new_directory_is_for_everyone(sb: &Sandbox) {
+    let bundle =
+        sb.bundle().mount(tmpfs("/new", &["nosuid", "tmpcopyup"])).set("/process/user", json!({"uid": 7, "gid": 7}));
+    sb.run(&bundle.tool(["write", "/new/file", "text"]).build()).ok();
+}
+
 fn a_tmpfs_without_a_mode_takes_the_directory_s(sb: &Sandbox) {
     let bundle = sb.bundle().dir("/m").mount(tmpfs("/m", &[])).tool(["stat", "/m"]).build();
     fs::set_permissions(bundle.in_rootfs("/m"), fs::Permissions::from_mode(0o710)).unwrap();
@@ -423,6 +438,101 @@ fn a_remount_changes_flags_only(sb: &Sandbox) {
     assert!(words(&mount["super"]).contains(&"size=64k".to_owned()));
     let at = |m: &&Value| m["destination"] == "/m";
     assert_eq!(report["mounts"].as_array().unwrap().iter().filter(at).count(), 1);
+}
+
+/// Runs with the kernel's mount calls and without them.
+const KERNELS: &[&[&str]] = &[&[], &["--pretend-kernel-lacks", "new_mount_api,mount_setattr"]];
+
+fn a_remount_without_bind_changes_the_file_system_too(sb: &Sandbox) {
+    sb.only_corten("keeps the mount's other flags");
+    for gaps in KERNELS {
+        let bundle = sb.bundle().mount(tmpfs("/m", &["size=64k", "nosuid", "noatime"]));
+        let bundle = bundle.mount(tmpfs("/m", &["remount", "size=128k", "ro"])).build();
+        let report = sb.run_with(&bundle, |call| call.global(gaps)).ok().json();
+        let of_super = words(&mount_at(&report, "/m")["super"]);
+        assert!(of_super.contains(&"size=128k".to_owned()) && of_super.contains(&"rw".to_owned()), "{of_super:?}");
+        assert_eq!(options_at(&report, "/m"), ["ro", "nosuid", "noatime"], "{gaps:?}");
+    }
+    let source = sb.tree("source", &[]);
+    let bundle = sb.bundle().bind(&source, "/m", &[]).bind(&source, "/m", &["remount", "sizw=1"]);
+    sb.run(&bundle.build()).fails_with(&["mounts[7].options", "sizw=1"]);
+    sb.assert_nothing_left();
+}
+
+fn a_remount_of_nothing_is_explained(sb: &Sandbox) {
+    let output = sb.run(&sb.bundle().mount(tmpfs("/nothing", &["remount", "bind", "ro"])).build());
+    output.fails();
+    sb.assert_nothing_left();
+    if sb.flavour() == Flavour::Corten {
+        output.fails_with(&["mounts[6]", "an earlier mount"]);
+    }
+}
+
+fn a_mode_among_joined_options_holds(sb: &Sandbox) {
+    let bundle = sb.bundle().dir("/m").mount(tmpfs("/m", &["size=1m,mode=711"])).tool(["stat", "/m"]).build();
+    assert!(sb.run(&bundle).ok().stdout.starts_with("dir 0711 "));
+}
+
+fn options_of_a_tmpfs_on_a_bind_are_a_warning(sb: &Sandbox) {
+    sb.only_corten("warns of them");
+    let source = sb.tree("source", &[("file", "here")]);
+    let bundle = sb.bundle().bind(&source, "/data", &["mode=755", "size=1k"]).tool(["cat", "/data/file"]).build();
+    let output = sb.run(&bundle);
+    assert_eq!(output.ok().stdout, "here");
+    for word in ["mounts[6].options[1]", "mode=755", "mounts[6].options[2]", "size=1k", "no effect"] {
+        assert!(output.stderr.contains(word), "{word}: {}", output.stderr);
+    }
+}
+
+fn sockets_fifos_and_devices_are_bound(sb: &Sandbox) {
+    let source = sb.tree("s", &[]);
+    nix::unistd::mkfifo(&source.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    // A socket's name has room for 108 bytes only.
+    let socket = sb.dir().parent().unwrap().join(format!("bound-{}", std::process::id()));
+    drop(std::os::unix::net::UnixDatagram::bind(&socket).unwrap());
+    for (gaps, user) in KERNELS.iter().flat_map(|gaps| [(gaps, false), (gaps, true)]) {
+        if sb.flavour() != Flavour::Corten && !gaps.is_empty() {
+            continue;
+        }
+        let bundle = if user { sb.bundle().user_namespace() } else { sb.bundle() };
+        let bundle = bundle.bind(&source.join("fifo"), "/m/fifo", &["ro"]).bind(&socket, "/m/socket", &[]);
+        let bundle = bundle.bind("/dev/null".as_ref(), "/m/null", &[]);
+        let output = sb.run_with(&bundle.tool(["stat", "/m/fifo", "/m/socket", "/m/null"]).build(), |c| c.global(gaps));
+        let lines = output.ok().lines();
+        let kinds: Vec<_> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(kinds, ["fifo", "socket", "char"], "{gaps:?} {user}");
+    }
+    fs::remove_file(socket).unwrap();
+}
+
+fn missing_targets_are_made_under_a_read_only_root(sb: &Sandbox) {
+    let source = sb.tree("source", &[("file", "x")]);
+    for user in [false, true] {
+        let bundle = if user { sb.bundle().user_namespace() } else { sb.bundle() };
+        let bundle = bundle.set("/root/readonly", true).bind(&source, "/a/b", &[]).mount(tmpfs("/c/d", &[]));
+        let words = ["cat", "/a/b/file", ";", "try", "write", "/new", "x", ";", "try", "write", "/c/d/new", "x"];
+        assert_eq!(sb.run(&bundle.tool(words).build()).ok().stdout, "xEROFS\nok\n");
+    }
+}
+
+/// What the container mounts below a shared bind is seen outside for `rootfsPropagation` shared, and only then.
+fn a_shared_bind_reaches_the_host_only_if_the_root_is_shared(sb: &Sandbox) {
+    sb.only_corten("makes the whole tree a slave or private first");
+    let shared = sb.tmpfs("shared");
+    nix::mount::mount(None::<&str>, &shared, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+    fs::create_dir(shared.join("sub")).unwrap();
+    let seen = |propagation: &str, option: &str, flags: &[&str]| {
+        let bundle = sb.bundle().bind(&shared, "/mnt", &[option]).set("/linux/rootfsPropagation", propagation);
+        let bundle = bundle.capabilities(&["CAP_SYS_ADMIN"]).tool(["mount", "tmpfs", "/mnt/sub", "tmpfs"]).build();
+        sb.run_with(&bundle, |call| call.args(flags)).ok();
+        nix::mount::umount2(&shared.join("sub"), nix::mount::MntFlags::MNT_DETACH).is_ok()
+    };
+    for flags in [&[][..], &["--no-pivot"]] {
+        assert!(seen("shared", "shared", flags) && seen("rshared", "rshared", flags), "{flags:?}");
+        assert!(!seen("", "rshared", flags) && !seen("slave", "shared", flags), "{flags:?}");
+        assert!(!seen("shared", "slave", flags) && !seen("rshared", "private", flags), "{flags:?}");
+    }
+    assert!(!seen("private", "rshared", &[]));
 }
 
 fn a_symlink_in_the_target_stays_inside(sb: &Sandbox) {

@@ -15,9 +15,13 @@ pub const CASES: &[Case] = cases![
     a_path_to_another_type_is_refused,
     a_path_to_nothing_is_refused,
     a_path_to_an_ordinary_file_is_refused,
+    a_path_to_a_fifo_is_refused_at_once,
+    a_pid_namespace_whose_init_is_gone_is_refused,
+    an_init_in_a_joined_pid_namespace_that_dies_early_is_told,
     the_init_of_a_pid_namespace_is_number_one,
     loopback_is_up,
     a_user_namespace_maps_ids,
+    message_queues_belong_to_the_user_namespace_s_root,
     an_id_map_may_have_many_lines,
     a_user_namespace_without_other_namespaces_of_its_own_works,
     a_mapped_user_can_be_any_mapped_id,
@@ -28,6 +32,8 @@ pub const CASES: &[Case] = cases![
     a_joined_time_namespace_keeps_its_clocks,
     an_ordinary_user_runs_a_container,
     an_ordinary_user_gets_no_further_groups,
+    an_ordinary_user_maps_the_ids_that_the_machine_gave_him,
+    an_ordinary_user_maps_no_ids_of_others,
 ];
 
 /// config.json's name of a namespace, and the kernel's.
@@ -153,6 +159,43 @@ fn a_path_to_an_ordinary_file_is_refused(sb: &Sandbox) {
     sb.assert_nothing_left();
 }
 
+fn a_path_to_a_fifo_is_refused_at_once(sb: &Sandbox) {
+    sb.only_corten("opens a namespace without waiting for the other end of a fifo");
+    let fifo = sb.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let link = sb.path("link");
+    std::os::unix::fs::symlink(&fifo, &link).unwrap();
+    for path in [&fifo, &link] {
+        sb.run(&sb.bundle().namespace("ipc", path.to_str()).build()).fails_with(&["linux.namespaces["]);
+    }
+    sb.assert_nothing_left();
+}
+
+fn a_pid_namespace_whose_init_is_gone_is_refused(sb: &Sandbox) {
+    let donor = sb.started(&sb.bundle().tool(["pause"]).build());
+    // The descriptor keeps the namespace, and the path, when its processes are gone.
+    let kept = fs::File::open(format!("/proc/{}/ns/pid", donor.pid())).unwrap();
+    donor.stop();
+    donor.verb("delete").ok();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&kept));
+    sb.run(&sb.bundle().namespace("pid", Some(&path)).build()).fails();
+    sb.assert_nothing_left();
+}
+
+fn an_init_in_a_joined_pid_namespace_that_dies_early_is_told(sb: &Sandbox) {
+    sb.only_corten("can be made to fail");
+    let donor = sb.started(&sb.bundle().tool(["pause"]).build());
+    let path = format!("/proc/{}/ns/pid", donor.pid());
+    let bundle = sb.bundle().namespace("pid", Some(&path)).build();
+    for step in 0..4 {
+        let call =
+            sb.call(["create", "--bundle"]).arg(&bundle.dir).global(&["--fault", &format!("stage_two:{step}:kill")]);
+        call.arg(sb.id()).output().fails_with(&["SIGSEGV"]);
+    }
+    assert_eq!(donor.status(), "running");
+    assert_eq!(sb.states().len(), 1);
+}
+
 fn the_init_of_a_pid_namespace_is_number_one(sb: &Sandbox) {
     let report = sb.probe(&sb.bundle().build());
     assert_eq!((&report["pid"], &report["ppid"]), (&json!(1), &json!(0)));
@@ -162,6 +205,13 @@ fn the_init_of_a_pid_namespace_is_number_one(sb: &Sandbox) {
 fn loopback_is_up(sb: &Sandbox) {
     let report = sb.probe(&sb.bundle().build());
     assert_eq!(report["interfaces"], json!({"lo": true}));
+}
+
+fn message_queues_belong_to_the_user_namespace_s_root(sb: &Sandbox) {
+    sb.only_corten("(and newer runtimes) make the ipc namespace as that root");
+    let words = ["stat", "/dev/mqueue", ";", "chmod", "1770", "/dev/mqueue"];
+    let output = sb.run(&sb.bundle().user_namespace().capabilities(&["CAP_FOWNER"]).tool(words).build());
+    assert!(output.ok().stdout.starts_with("dir 1777 0 0 "), "{}", output.stdout);
 }
 
 fn a_user_namespace_maps_ids(sb: &Sandbox) {
@@ -293,5 +343,56 @@ fn an_ordinary_user_gets_no_further_groups(sb: &Sandbox) {
     assert_ne!(output.code, 0, "{output:?}");
     if sb.flavour() == crate::harness::Flavour::Corten {
         output.fails_with(&["process.user.additionalGids"]);
+    }
+}
+
+/// A machine whose /etc/subuid and /etc/subgid give uid 1000 the ids from 200,000 on, for one call: the files are bound
+/// over the real ones in a mount namespace of its own.
+fn run_with_subordinate_ids(sb: &Sandbox, first: u32) -> crate::harness::Output {
+    sb.needs_program("/usr/bin/newuidmap", "uidmap");
+    sb.needs_program("/usr/bin/setpriv", "util-linux");
+    let etc = sb.tree(
+        "etc",
+        &[
+            ("subuid", "1000:200000:65536\n"),
+            ("subgid", "1000:200000:65536\n"),
+            ("passwd", "root:x:0:0::/root:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n"),
+        ],
+    );
+    let map = json!([
+        {"containerID": 0, "hostID": 1000, "size": 1},
+        {"containerID": 1, "hostID": first, "size": 65_535},
+    ]);
+    let bundle = sb.bundle().namespace("user", None).set("/process/user/additionalGids", json!([5, 27]));
+    let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map).build();
+    let home = sb.tree("user", &[]);
+    std::os::unix::fs::chown(&home, Some(1000), Some(1000)).unwrap();
+    let binds: String = ["subuid", "subgid", "passwd"]
+        .iter()
+        .map(|name| {
+            format!("[ -e /etc/{name} ] || : >/etc/{name}; mount --bind {}/{name} /etc/{name} && ", etc.display())
+        })
+        .collect();
+    let script = format!("{binds} exec setpriv --reuid=1000 --regid=1000 --clear-groups \"$@\"");
+    let call = sb.call(["run", "--bundle"]).bare().shared().global(&["--root", home.join("state").to_str().unwrap()]);
+    let call = call.under(&["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+    call.env("XDG_RUNTIME_DIR", &home).env("HOME", &home).arg(&bundle.dir).arg(sb.id()).output()
+}
+
+fn an_ordinary_user_maps_the_ids_that_the_machine_gave_him(sb: &Sandbox) {
+    let output = run_with_subordinate_ids(sb, 200_000);
+    let report = output.ok().json();
+    assert_eq!(report["uidMappings"], json!([[0, 1000, 1], [1, 200_000, 65_535]]));
+    assert_eq!(report["gidMappings"], json!([[0, 1000, 1], [1, 200_000, 65_535]]));
+    // newgidmap is privileged, so nothing has to be given up for the map.
+    assert_eq!(report["setgroups"], "allow");
+    assert_eq!(report["user"]["additionalGids"], json!([5, 27]));
+}
+
+fn an_ordinary_user_maps_no_ids_of_others(sb: &Sandbox) {
+    let output = run_with_subordinate_ids(sb, 300_000);
+    assert_ne!(output.code, 0, "{output:?}");
+    if sb.flavour() == crate::harness::Flavour::Corten {
+        output.fails_with(&["linux.uidMappings"]);
     }
 }

@@ -10,6 +10,7 @@ pub const CASES: &[Case] = cases![
     without_pivot_the_root_is_the_bundle_s_too,
     without_pivot_no_procfs_or_sysfs_of_the_host_can_be_reached,
     without_pivot_the_root_can_t_be_left,
+    without_pivot_a_shared_root_does_not_cover_the_host_s,
     an_absolute_root_path_is_taken,
     a_root_in_a_directory_above_is_taken,
     a_missing_root_is_refused,
@@ -52,6 +53,7 @@ fn without_pivot_the_root_is_the_bundle_s_too(sb: &Sandbox) {
 
 /// A fully visible procfs of the host would let a user namespace mount one of its own without the masks.
 fn without_pivot_no_procfs_or_sysfs_of_the_host_can_be_reached(sb: &Sandbox) {
+    sb.needs_user_namespaces();
     let attempt = ["unshare", "user", "mnt", "pid", ";", "child", "try", "mount", "proc", "/proc", "proc"];
     for flag in ["--no-pivot", "--no-new-keyring"] {
         let bundle = sb.bundle().set("/linux/maskedPaths", json!(["/proc/keys"])).capabilities(&[
@@ -69,6 +71,28 @@ fn without_pivot_the_root_can_t_be_left(sb: &Sandbox) {
     let bundle = sb.bundle().tool(["chdir", "/../../..", ";", "pwd", ";", "ls", "/../../../.."]).build();
     let output = sb.run_with(&bundle, |call| call.arg("--no-pivot"));
     assert_eq!(output.ok().lines(), ["/", "bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"]);
+}
+
+/// The host's "/" is shared, as on most, and the rootfs is on another mount: the move must stay in the container.
+fn without_pivot_a_shared_root_does_not_cover_the_host_s(sb: &Sandbox) {
+    sb.only_corten("makes / private before it moves the root there");
+    let root = sb.tmpfs("elsewhere");
+    for name in ["bin", "dev", "proc", "sys"] {
+        std::fs::create_dir(root.join(name)).unwrap();
+    }
+    std::fs::copy(sb.probe_binary(), root.join("bin/probe")).unwrap();
+    for propagation in ["shared", "rshared"] {
+        let bundle = sb.bundle().set("/root/path", root.to_str().unwrap());
+        let bundle = bundle.set("/linux/rootfsPropagation", propagation).tool(["echo", "inside"]).build();
+        // The host of this test is a mount namespace of its own: should the move come out, it covers nothing else.
+        let script = "mount --make-rshared / && \"$@\" && wc -l </proc/self/mountinfo && wc -l </proc/1/mountinfo";
+        let output = sb.run_with(&bundle, |call| {
+            let host = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"];
+            call.args(["--no-pivot"]).under(&host)
+        });
+        assert_eq!(output.ok().lines()[0], "inside");
+        assert_eq!(output.lines().len(), 3, "the host's own /proc is out of sight: {output:?}");
+    }
 }
 
 fn an_absolute_root_path_is_taken(sb: &Sandbox) {

@@ -356,6 +356,8 @@ fn the_program_comes_last(plan: &Plan, config: &Config, request: &Request) -> Re
     let tail: Vec<&Op> = plan.stage_two.iter().rev().take(2).map(|step| &step.op).collect();
     let waits = tail == [&Op::Sync(Point::ExecFifo), &Op::Sync(Point::Ready)];
     demand(waits == (request.mode == Mode::Create), || "only the init of `create` waits, and at its very end".into())?;
+    let recorded = tail.first() == Some(&&Op::Sync(Point::Recorded));
+    demand(recorded == (request.mode != Mode::Create), || "a program could run that nobody knows of".into())?;
     let stage_two: Vec<&Step> = plan.stage_two.iter().collect();
     let closes = |op: &Op| matches!(op, Op::Process(ProcessOp::CloseDescriptors { .. }));
     let opens = |op: &Op| matches!(op, Op::Rootfs(_));

@@ -27,6 +27,7 @@ pub const CASES: &[Case] = cases![
     host_and_domain_names_are_set,
     a_host_name_needs_a_uts_namespace,
     sysctls_are_written_in_both_spellings,
+    the_domain_name_can_be_a_sysctl,
     sysctls_of_the_host_are_refused,
     a_sysctl_that_isn_t_there_is_named,
     personality_scheduler_and_io_priority_are_set,
@@ -47,9 +48,12 @@ pub const CASES: &[Case] = cases![
     a_program_that_can_t_be_run_is_an_error_of_create,
     a_script_is_run_by_its_interpreter,
     no_descriptor_leaks_in,
+    a_waiting_init_holds_nothing_of_the_host,
+    too_few_descriptors_leave_nothing_behind,
     preserved_descriptors_go_in,
     a_missing_preserved_descriptor_is_an_error,
     socket_activation_goes_in,
+    socket_activation_of_another_process_stays_out,
     a_notify_socket_goes_in,
     no_signal_is_blocked_or_ignored_but_by_the_caller,
     it_leads_a_session,
@@ -236,6 +240,14 @@ fn sysctls_are_written_in_both_spellings(sb: &Sandbox) {
     ];
     let output = sb.run(&sb.bundle().set("/linux/sysctl", sysctls).tool(tools).build());
     assert_eq!(output.ok().lines(), ["65432", "1", "0\t7"]);
+}
+
+fn the_domain_name_can_be_a_sysctl(sb: &Sandbox) {
+    sb.only_corten("writes it in a user namespace too");
+    for bundle in [sb.bundle(), sb.bundle().user_namespace()] {
+        let report = sb.probe(&bundle.set("/linux/sysctl", json!({"kernel/domainname": "nis.example"})).build());
+        assert_eq!(report["domainname"], "nis.example");
+    }
 }
 
 fn sysctls_of_the_host_are_refused(sb: &Sandbox) {
@@ -434,13 +446,47 @@ fn no_descriptor_leaks_in(sb: &Sandbox) {
     assert_eq!(open_fds(&container.report()), ["0", "1", "2"]);
 }
 
+fn too_few_descriptors_leave_nothing_behind(sb: &Sandbox) {
+    sb.only_corten("needs so few");
+    let bundle = sb.bundle().tool(["true"]).build();
+    for limit in 3..12 {
+        let script = format!("ulimit -n {limit}; exec \"$@\"");
+        let output = sb.run_with(&bundle, |call| call.under(&["/bin/sh", "-c", &script, "sh"]));
+        // What has a name can be deleted; what has none would stay for ever.
+        for state in sb.states() {
+            assert!(!state.starts_with('~'), "{limit}: {state}: {}", output.stderr);
+            sb.call(["delete", "--force", &state]).output().ok();
+        }
+    }
+    sb.assert_nothing_left();
+}
+
+/// CVE-2016-9962, CVE-2024-21626: whatever an init holds while it waits is there for years.
+fn a_waiting_init_holds_nothing_of_the_host(sb: &Sandbox) {
+    sb.only_corten("is asked for this");
+    let donor = sb.started(&sb.bundle().tool(["pause"]).build());
+    let joined = sb.bundle().namespace("pid", Some(&format!("/proc/{}/ns/pid", donor.pid())));
+    for bundle in [sb.bundle().bind(sb.dir(), "/tmp", &["ro"]), joined] {
+        let container = sb.create(&bundle.build());
+        let open = fs::read_dir(format!("/proc/{}/fd", container.pid())).unwrap().flatten();
+        let mut held: Vec<String> = open
+            .filter(|fd| fd.file_name().to_string_lossy().parse::<i32>().unwrap() > 2)
+            .map(|fd| fs::read_link(fd.path()).unwrap().to_string_lossy().into_owned())
+            .collect();
+        held.retain(|path| !path.ends_with("/exec.fifo"));
+        assert_eq!(held, Vec::<String>::new());
+    }
+}
+
 fn preserved_descriptors_go_in(sb: &Sandbox) {
     let output = sb.run_with(&sb.bundle().build(), |call| {
         call.fds("3</etc/hostname 4</etc/passwd 5</etc/group").args(["--preserve-fds", "2"])
     });
     let report = output.ok().json();
     assert_eq!(open_fds(&report), ["0", "1", "2", "3", "4"]);
-    assert_eq!((&report["fds"]["3"], &report["fds"]["4"]), (&json!("/etc/hostname"), &json!("/etc/passwd")));
+    // In a chroot the path begins with that of the chroot: the file lies outside of the container's root.
+    let file = |fd: &str| report["fds"][fd].as_str().unwrap_or_default().to_owned();
+    assert!(file("3").ends_with("/etc/hostname") && file("4").ends_with("/etc/passwd"), "{} {}", file("3"), file("4"));
 }
 
 fn a_missing_preserved_descriptor_is_an_error(sb: &Sandbox) {
@@ -457,11 +503,21 @@ fn socket_activation_goes_in(sb: &Sandbox) {
     });
     let lines = output.ok().lines();
     assert_eq!(lines[..2], ["LISTEN_PID=1", "LISTEN_FDS=2"]);
-    assert_eq!(lines[3..5], ["3 /etc/hostname", "4 /etc/passwd"]);
+    assert!(lines[3].starts_with("3 /") && lines[3].ends_with("/etc/hostname"), "{}", lines[3]);
+    assert!(lines[4].starts_with("4 /") && lines[4].ends_with("/etc/passwd"), "{}", lines[4]);
     assert_eq!(open_fds(&output.json_last()), ["0", "1", "2", "3", "4"]);
     if sb.flavour() == Flavour::Corten {
         assert_eq!(lines[2], "LISTEN_FDNAMES=web:log");
     }
+}
+
+/// sd_listen_fds(3): the variables count for the process that LISTEN_PID names, and not for what it starts.
+fn socket_activation_of_another_process_stays_out(sb: &Sandbox) {
+    let script = "export LISTEN_PID=1 LISTEN_FDS=1; exec \"$@\" 3</etc/hostname";
+    let output = sb.run_with(&sb.bundle().build(), |call| call.under(&["/bin/sh", "-c", script, "sh"]));
+    let report = output.ok().json();
+    assert_eq!(open_fds(&report), ["0", "1", "2"]);
+    assert!(!words(&report["env"]).iter().any(|variable| variable.starts_with("LISTEN_")));
 }
 
 fn a_notify_socket_goes_in(sb: &Sandbox) {

@@ -23,6 +23,8 @@ pub const CASES: &[Case] = cases![
     a_socket_that_nobody_listens_on_is_an_error,
     in_a_user_namespace_a_terminal_works_too,
     busybox_runs_interactively,
+    a_terminal_that_is_closed_and_opened_anew_goes_on,
+    a_slow_reader_gets_the_last_byte,
 ];
 
 fn with_terminal<'a>(sb: &'a Sandbox, words: &[&str]) -> BundleBuilder<'a> {
@@ -200,4 +202,30 @@ fn busybox_runs_interactively(sb: &Sandbox) {
         }
     }
     assert_eq!(running.wait(), 4);
+}
+
+fn a_terminal_that_is_closed_and_opened_anew_goes_on(sb: &Sandbox) {
+    sb.only_corten("holds the other end");
+    let script = "exec </dev/null >/dev/null 2>&1; sleep 0.2; echo again >/dev/console";
+    let bundle = sb.bundle().busybox().set("/process/terminal", true).args(["sh", "-c", script]).build();
+    assert_eq!(sb.run(&bundle).ok().stdout, "again\r\n");
+}
+
+fn a_slow_reader_gets_the_last_byte(sb: &Sandbox) {
+    sb.only_corten("waits for a reader");
+    // More than a pipe holds, so that the last of it is still corten's when the container has ended.
+    let script = "i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo 0123456789012345678901234567890123456789012345678901234567890123456789; done; echo last";
+    let bundle = sb.bundle().busybox().set("/process/terminal", true).args(["sh", "-c", script]).build();
+    let (mut running, id) = sb.run_in_background(&bundle, &[]);
+    // Nobody reads until the init has been gone for longer than corten waits for a silent terminal.
+    let stopped = || sb.call(["state", &id]).output().stdout.contains("stopped");
+    while !stopped() {
+        std::thread::yield_now();
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_millis(600);
+    while std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    running.lines.expect_line("last");
+    assert_eq!(running.wait(), 0);
 }

@@ -34,4 +34,9 @@ export PATH="$found:$PATH"
 export CARGO_BUILD_TARGET="${CARGO_BUILD_TARGET:-$machine-unknown-linux-gnu}"
 export LIBSECCOMP_LIB_PATH="${LIBSECCOMP_LIB_PATH:-/usr/lib/$machine-linux-gnu}"
 export CORTEN_COMMIT="${CORTEN_COMMIT:-$(git -C "$top" describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)}"
+# RUSTFLAGS in the environment would put those of .cargo/config.toml out of force, and the binary would not be static.
+if [ -n "${RUSTFLAGS:-}" ]; then
+    own=$(sed -n 's/^rustflags = \[\(.*\)\]/\1/p' "$top/.cargo/config.toml" | head -n 1 | tr -d '",')
+    export RUSTFLAGS="$own $RUSTFLAGS"
+fi
 exec cargo "$@"

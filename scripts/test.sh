@@ -1,30 +1,45 @@
 #!/bin/bash
-# test.sh   everything a change must pass, in order of cost; goes on after a failure and ends with one line.
+# test.sh   everything a change must pass, in order of cost; goes on after a failure.
 #
-# A check that can't run on this machine (no clippy, not root) is named in that last line: a green line that doesn't
-# name it has run it. Exit code 0 only when nothing failed.
+# It ends with what each check came to, what was left out and why, and as its last line the totals over all runners:
+# `corten: N passed, N failed, N skipped`. Passed are tests alone, so the number is what the runners printed. A check
+# that breaks without a failed test (format, clippy, a build, something left behind) counts as one failure, a check that
+# can't run here (no clippy, not root) as one skip. Exit code 0 only when nothing failed.
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
 cargo=scripts/cargo.sh
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-passed=() failed=() skipped=()
-started=$SECONDS
+summary=() skipped=()
+passed=0 failed=0 skips=0
 
-check() { # NAME COMMAND...: runs a check and keeps its result; how many tests ran is read from what cargo prints
-    local name=$1 count
+# What the runners printed, as "PASSED FAILED SKIPPED". A unit test can't tell its runner that it was skipped, so it
+# says so in a line that --show-output brings here.
+count() {
+    awk '/^test result: / { passed += $4; failed += $6; skipped += $8 }
+        /^skipped: / && !seen[$0]++ { passed--; skipped++ }
+        END { print passed + 0, failed + 0, skipped + 0 }' "$out"
+}
+
+check() { # NAME COMMAND...: runs a check, adds its tests to the totals and keeps its result in words
+    local name=$1 begun=$SECONDS good=yes p f s
     shift
     printf '\n== %s: %s\n' "$name" "$*"
-    if "$@" 2>&1 </dev/null | tee "$out"; then
-        count=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$out" | awk '{ n += $1 } END { if (NR) print n }')
-        passed+=("$name${count:+ ($count)}")
-    else
-        failed+=("$name")
-    fi
+    "$@" 2>&1 </dev/null | tee "$out" || good=
+    read -r p f s < <(count)
+    [ -n "$good" ] || [ "$f" != 0 ] || f=1
+    passed=$((passed + p)) failed=$((failed + f)) skips=$((skips + s))
+    local word=ok numbers=
+    [ -n "$good" ] || word=FAILED
+    [ $((p + f + s)) -le 1 ] || numbers=", $p passed, $f failed, $s skipped"
+    summary+=("$(printf '%-18s %s%s, %d s' "$name" "$word" "$numbers" $((SECONDS - begun)))")
+    while read -r line; do skipped+=("$name: $line"); done < <(sed -n 's/^skipped:\{0,1\} //p' "$out" | sort -u)
 }
 
 skip() { # NAME REASON
     printf '\n== %s: NOT RUN: %s\n' "$1" "$2"
+    skips=$((skips + 1))
+    summary+=("$(printf '%-18s NOT RUN' "$1")")
     skipped+=("$1: $2")
 }
 
@@ -38,17 +53,16 @@ if "$cargo" clippy --version >/dev/null 2>&1; then
 else
     skip clippy "clippy is not installed"
 fi
-check 'unit tests' "$cargo" test --locked --lib --bins --test invariants --test golden_plans --test plan_properties
+check 'unit tests' "$cargo" test --locked --no-fail-fast --lib --bins --test invariants --test golden_plans \
+    --test plan_properties -- --show-output
 if [ "$(id -u)" = 0 ]; then
     check 'integration tests' "$cargo" test --locked --test integration
 else
     skip 'integration tests' 'they need root'
 fi
 
-join() { local IFS=,; echo "${*/#/ }"; }
-line="corten:"
-[ ${#failed[@]} = 0 ] || line="$line FAILED:$(join "${failed[@]}");"
-[ ${#passed[@]} = 0 ] || line="$line passed:$(join "${passed[@]}");"
-[ ${#skipped[@]} = 0 ] || line="$line NOT RUN:$(join "${skipped[@]}");"
-printf '\n%s %d s\n' "$line" $((SECONDS - started))
-[ ${#failed[@]} = 0 ]
+printf '\n'
+printf '%s\n' "${summary[@]}"
+[ ${#skipped[@]} = 0 ] || printf 'skipped: %s\n' "${skipped[@]}"
+printf '\ncorten: %d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skips"
+[ "$failed" = 0 ]

@@ -52,6 +52,7 @@ pub fn render(op: &Op) -> String {
         Op::Sync(Point::Mounted) => "let the host run its hooks".to_owned(),
         Op::Sync(Point::Ready) => "tell the host that the container is created".to_owned(),
         Op::Sync(Point::ExecFifo) => "wait for start".to_owned(),
+        Op::Sync(Point::Recorded) => "wait until the container is on record".to_owned(),
     }
 }
 
@@ -83,10 +84,13 @@ pub enum Point {
     Ready,
     /// The init waits for a byte in the exec fifo.
     ExecFifo,
+    /// The init of a `run` waits until the host has written down who it is, so that no program ever runs of which,
+    /// when corten is killed at a bad moment, nobody knows.
+    Recorded,
 }
 
 impl Point {
-    pub const ALL: [Point; 4] = [Point::Adopted, Point::Mounted, Point::Ready, Point::ExecFifo];
+    pub const ALL: [Point; 5] = [Point::Adopted, Point::Mounted, Point::Ready, Point::ExecFifo, Point::Recorded];
 }
 
 impl From<namespaces::Op> for Op {
@@ -175,7 +179,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     let mut slots = SlotCounter::default();
     let NamespacePlan { launch, wants, host: open, adopt, identity, rest, fork } =
         namespaces::plan::plan_namespaces(spec, host, &mut slots);
-    let RootfsPlan { host: sources, mount, enter, finish } =
+    let RootfsPlan { host: sources, mount, enter, finish, warnings: of_mounts } =
         rootfs::plan::plan_rootfs(spec, host, request, &mut slots)?;
     let context = Context { host, request, wants: &wants };
     let ProcessPlan {
@@ -198,6 +202,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     }
     stage_two.extend([enter, inside, finish, last].concat());
 
+    warnings.extend(of_mounts);
     warn_unapplied(spec, &mut warnings);
     Ok(Plan {
         launch,

@@ -63,9 +63,14 @@ impl Request {
     }
 }
 
-/// How many sockets the environment announces by socket activation (sd_listen_fds(3)).
+/// How many sockets the environment announces to this process by socket activation (sd_listen_fds(3)). One that names
+/// another process has only been inherited: its descriptors may be anything.
 pub fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u32>().ok());
+    match number("LISTEN_PID") == Some(std::process::id()) {
+        true => number("LISTEN_FDS").unwrap_or(0),
+        false => 0,
+    }
 }
 
 /// The two ends of the way that a container's messages to its service manager take. The container never gets at the

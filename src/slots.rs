@@ -104,6 +104,15 @@ impl Slots {
         self.put(slot, -1)
     }
 
+    /// Empties every slot but these: their descriptors have been closed.
+    pub fn forget_but(&mut self, keep: &[Slot]) {
+        for (number, place) in self.0.iter_mut().enumerate() {
+            if !keep.iter().any(|slot| slot.0 as usize == number) {
+                *place = -1;
+            }
+        }
+    }
+
     /// Every descriptor in the table.
     pub fn filled(&self) -> impl Iterator<Item = RawFd> + '_ {
         self.0.iter().copied().filter(|&fd| fd >= 0)

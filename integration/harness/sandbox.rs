@@ -115,6 +115,18 @@ impl Sandbox {
         }
     }
 
+    /// Skips where no user namespace can be made: in a chroot (unshare(2), EPERM), or where a sysctl forbids it.
+    pub fn needs_user_namespaces(&self) {
+        static MADE: OnceLock<bool> = OnceLock::new();
+        let make = || {
+            let call = std::process::Command::new("unshare").args(["--user", "true"]).output();
+            call.is_ok_and(|output| output.status.success())
+        };
+        if !*MADE.get_or_init(make) {
+            skip("user namespaces can't be made here (in a chroot, for example)");
+        }
+    }
+
     /// A directory with this content: (path, text); a path that ends in `/` is a directory.
     pub fn tree(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let top = self.path(name);

@@ -30,7 +30,7 @@ pub(super) struct State<'a> {
 }
 
 impl State<'_> {
-    pub(super) fn of<'a>(record: &'a Record, status: Status, owner: String) -> State<'a> {
+    pub(super) fn of(record: &Record, status: Status, owner: String) -> State<'_> {
         State {
             oci_version: &record.oci_version,
             id: &record.id,

@@ -1,6 +1,6 @@
 //! What a config asks for that works, but is ignored, deprecated or probably not meant.
 
-use oci_spec::runtime::{Capabilities, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Capabilities, Process, Spec};
 
 use super::Warning;
 use crate::field::Field;
@@ -17,12 +17,6 @@ pub fn of_spec(spec: &Spec) -> Vec<Warning> {
     }
     if let Some(process) = spec.process() {
         warnings.extend(of_process(process, &Field::at("/process")));
-    }
-    let mut namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces()).flatten();
-    let own_mounts = namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount);
-    if !own_mounts && spec.mounts().as_ref().is_some_and(|mounts| !mounts.is_empty()) {
-        let text = "there is no mount namespace: mounts are made in the caller's and stay there";
-        warnings.push(Warning::new(Field::at("/linux/namespaces"), text));
     }
     let Some(linux) = spec.linux() else { return warnings };
     if linux.personality().as_ref().is_some_and(|personality| !personality.flags().iter().flatten().eq([""; 0])) {
@@ -107,10 +101,7 @@ mod tests {
             "linux": {"personality": {"domain": "LINUX", "flags": ["X"]}, "namespaces": [{"type": "pid"}]},
         }));
         let fields: Vec<_> = found.iter().map(|text| text.split(':').next().unwrap()).collect();
-        assert_eq!(
-            fields,
-            ["mounts[0].destination", "process.capabilities", "linux.namespaces", "linux.personality.flags"]
-        );
+        assert_eq!(fields, ["mounts[0].destination", "process.capabilities", "linux.personality.flags"]);
         let quiet =
             json!({"linux": {"personality": {"domain": "LINUX", "flags": []}, "namespaces": [{"type": "mount"}]}});
         assert_eq!(warnings(quiet), [""; 0]);

@@ -48,17 +48,13 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
         }
     };
     record.creating = false;
-    if let Err(error) = handover::all(creation.request, launched.pid) {
+    // The pid file comes last: whoever finds it finds the container.
+    if let Err(error) = guard.save(&record).and_then(|()| handover::all(creation.request, launched.pid)) {
         creation.undo(guard, &record, Some(launched.pid), warnings);
         return Err(error);
     }
-    match guard.commit(&record) {
-        Ok(()) => Ok((record, launched)),
-        Err(error) => {
-            wait::kill_and_reap(launched.pid);
-            Err(error)
-        }
-    }
+    guard.keep();
+    Ok((record, launched))
 }
 
 fn new_record(creation: &Creation) -> Record {
@@ -143,7 +139,7 @@ impl Creation<'_> {
                 Op::Process(ProcessOp::RemoveRecord) => guard.take().map_or(Ok(()), |guard| guard.remove()),
                 Op::Process(ProcessOp::Hook { kind: Kind::Poststop, hook, .. }) => {
                     let state = record.state_json(Status::Stopped);
-                    let place = Place::Runtime { cwd: None };
+                    let place = Place::Runtime { cwd: None, init: None };
                     hooks::run_hooks(Kind::Poststop, std::slice::from_ref(hook), &state, place)
                 }
                 _ => Ok(()),

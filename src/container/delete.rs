@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// that doesn't exist is no error (engines clean up by calling this twice).
 pub fn delete(store: &Store, id: &ContainerId, force: bool, warnings: &mut Vec<Warning>) -> Result<()> {
     match delete_existing(store, id, force, warnings) {
-        Err(Error::NoSuchContainer { .. }) if force => Ok(()),
+        // Maybe its `create` was killed before it had a name.
+        Err(Error::NoSuchContainer { .. }) if force => store.sweep(),
         done => done,
     }
 }
@@ -80,8 +81,8 @@ pub fn destroy(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> Re
     let state = record.state_json(Status::Stopped);
     for (index, hook) in record.poststop.iter().enumerate() {
         // One by one: a failed hook doesn't keep the next from running.
-        if let Err(error) = run_hooks(Kind::Poststop, std::slice::from_ref(hook), &state, Place::Runtime { cwd: None })
-        {
+        let place = Place::Runtime { cwd: None, init: None };
+        if let Err(error) = run_hooks(Kind::Poststop, std::slice::from_ref(hook), &state, place) {
             warnings.push(Warning { field: Kind::Poststop.field(index), text: with_index(error, index).to_string() });
         }
     }

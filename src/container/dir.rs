@@ -27,7 +27,7 @@ use crate::fault::{Call, During};
 
 pub const STATE: &str = "state.json";
 /// The next state.json until it is whole.
-const STATE_NEXT: &str = "state.json.next";
+pub(super) const STATE_NEXT: &str = "state.json.next";
 /// The page in which the init notes its steps; laid out by `process/`, removed by `start`.
 pub const STEPS: &str = "steps";
 /// Directories in a container's directory are of other parts' making; nobody nests them deeper.

@@ -67,6 +67,14 @@ impl Fixture {
     }
 }
 
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        // A test may have killed the shell alone; what it was waiting for would then wait for ever.
+        let group = nix::unistd::Pid::from_raw(self.init.pid());
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
 fn note(file: &str, code: i32) -> Hook {
     let script = format!("cat >>{file}; echo said; exit {code}");
     Hook { path: "/bin/sh".into(), args: vec!["sh".into(), "-c".into(), script], env: None, timeout: Some(60) }

@@ -30,9 +30,13 @@ fn write_pid_file(path: &Path, pid: i32) -> Result {
     let doing = || format!("write the pid file {}", path.display());
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let next = path.with_file_name(format!(".{name}"));
-    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&next);
-    open.and_then(|mut file| file.write_all(pid.to_string().as_bytes())).doing(doing)?;
-    fs::rename(&next, path).doing(doing)
+    // A name that somebody has taken already, maybe with a link to a file that matters, goes; it is never written to.
+    let _ = fs::remove_file(&next);
+    let open = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&next);
+    let written = open.and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
+    written.and_then(|()| fs::rename(&next, path)).doing(doing).inspect_err(|_| {
+        let _ = fs::remove_file(&next);
+    })
 }
 
 /// The protocol of console sockets: one message with one descriptor.
@@ -55,6 +59,27 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "4711");
         write_pid_file(&path, 12).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "12");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_pid_file_is_never_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        for name in ["pid", ".pid"] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        write_pid_file(&dir.path().join("pid"), 4711).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(dir.path().join("pid")).unwrap(), "4711");
+    }
+
+    #[test]
+    fn a_pid_file_that_cannot_be_made_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("pid/full")).unwrap();
+        assert!(write_pid_file(&dir.path().join("pid"), 4711).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

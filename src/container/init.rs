@@ -239,7 +239,7 @@ mod tests {
         let script = ["sh", "-c", "echo there; exec sleep 600"];
         let made = said(Command::new("unshare").args(["--pid", "--fork", "--kill-child"]).args(script));
         let Some(outer) = made else {
-            eprintln!("skipped: no right to make namespaces here");
+            eprintln!("skipped: an_init_whose_namespace_is_still_torn_down_is_gone needs the right to make namespaces");
             return;
         };
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.pid())).unwrap();

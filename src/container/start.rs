@@ -55,7 +55,7 @@ pub fn started(store: &Store, id: &ContainerId, record: &Record, warnings: &mut 
 
 fn run_poststart(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> Result<()> {
     let state = record.state_json(Status::Running);
-    let place = Place::Runtime { cwd: Some(&record.bundle) };
+    let place = Place::Runtime { cwd: Some(&record.bundle), init: None };
     run_hooks(Kind::Poststart, &record.poststart, &state, place)
         .or_else(|error| delete::destroy(dir, record, warnings).and(Err(error)))
 }

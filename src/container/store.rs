@@ -15,13 +15,15 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, open, renameat, renameat2};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::dir::{Locked, StateDir};
+use super::dir::{Locked, STATE, STATE_NEXT, StateDir};
 use super::id::ContainerId;
 use super::record::Record;
 use crate::error::{Doing, Error, Result};
 use crate::fault::{Call, During};
 use crate::field::Field;
+use crate::sys::pidfd;
 
 /// How many leftovers of killed `create`s with our pid are stepped over.
 const NAMES: usize = 1000;
@@ -61,16 +63,16 @@ impl Store {
             None => Arc::new(make_root(&self.path)?),
         };
         let (hidden, dir) = self.make_hidden(&root, id)?;
-        let locked = dir.lock()?;
+        let locked = dir.lock().inspect_err(|_| discard(&root, &hidden))?;
         let taken = match locked.save(record) {
             Ok(()) => rename_new(&root, &hidden, id.as_str()),
             Err(error) => {
-                locked.remove_named(&hidden)?;
+                discard(&root, &hidden);
                 return Err(error);
             }
         };
         if let Err(errno) = taken {
-            locked.remove_named(&hidden)?;
+            discard(&root, &hidden);
             return match errno {
                 Errno::EEXIST | Errno::ENOTEMPTY => Err(Error::AlreadyExists { id: id.to_string() }),
                 errno => Err(errno).during(Call::Rename).doing(doing).map_err(of_root),
@@ -88,14 +90,33 @@ impl Store {
             // Only corten reads these files: the init is given its descriptors.
             match mkdirat(root, name.as_str(), Mode::from_bits_truncate(0o700)) {
                 Ok(()) => {
-                    let dir = StateDir::open(root, &self.path, id, &name).during(Call::Open).doing(doing)?;
-                    return Ok((name, dir));
+                    let opened = StateDir::open(root, &self.path, id, &name).inspect_err(|_| discard(root, &name));
+                    return Ok((name, opened.during(Call::Open).doing(doing)?));
                 }
                 Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno).during(Call::Mkdir).doing(doing),
             }
         }
         Err(Errno::EEXIST).during(Call::Mkdir).doing(doing)
+    }
+
+    /// Removes what `create`s have left that were killed before their directory had its container's name. Whoever is at
+    /// work lives, and holds its directory's lock.
+    pub fn sweep(&self) -> Result<()> {
+        for name in self.names()? {
+            let Some(pid) = name.strip_prefix('~').and_then(|rest| rest.split('.').next()?.parse::<i32>().ok()) else {
+                continue;
+            };
+            let (Some(root), Err(gone)) = (&self.root, pidfd::kill(pid, 0)) else { continue };
+            // The id is of no use here, but for messages.
+            let id = ContainerId::parse("swept")?;
+            if gone.errno == Errno::ESRCH {
+                if let Ok(Ok(left)) = StateDir::open(root, &self.path, &id, &name).map(StateDir::try_lock) {
+                    left.map_or(Ok(()), |left| left.remove_named(&name))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The directory of a container; [`Error::NoSuchContainer`] when there is none.
@@ -121,20 +142,25 @@ impl Store {
 
     /// Every container's id, in order. Containers may come and go while one reads.
     pub fn ids(&self) -> Result<Vec<ContainerId>> {
+        // Whatever has no id's name is not a container's: caches, and directories not yet renamed.
+        let mut ids: Vec<_> = self.names()?.into_iter().filter_map(|name| ContainerId::parse(&name).ok()).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The names of the directories in the state root.
+    fn names(&self) -> Result<Vec<String>> {
         let Some(root) = &self.root else { return Ok(Vec::new()) };
         let doing = || format!("list {}", self.path.display());
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let listed = Dir::openat(root, ".", flags, Mode::empty()).during(Call::Open).doing(doing)?;
-        let mut ids = Vec::new();
+        let mut names = Vec::new();
         for entry in listed {
             let entry = entry.during(Call::Getdents).doing(doing)?;
             let directory = matches!(entry.file_type(), None | Some(nix::dir::Type::Directory));
-            // Whatever has no id's name is not a container's: caches, and directories not yet renamed.
-            let id = entry.file_name().to_str().ok().and_then(|name| ContainerId::parse(name).ok());
-            ids.extend(id.filter(|_| directory));
+            names.extend(entry.file_name().to_str().ok().filter(|_| directory).map(str::to_owned));
         }
-        ids.sort();
-        Ok(ids)
+        Ok(names)
     }
 
     /// The ids that a regular expression finds a match in.
@@ -174,6 +200,15 @@ fn root_mode(path: &Path, xdg_runtime_dir: Option<&OsStr>) -> u32 {
     }
 }
 
+/// Removes a directory that has not come further than its record. By name and without a descriptor, because their lack
+/// may be what went wrong; the error on its way is the one to tell.
+fn discard(root: &OwnedFd, hidden: &str) {
+    for name in [STATE_NEXT, STATE] {
+        unlinkat(root, format!("{hidden}/{name}").as_str(), UnlinkatFlags::NoRemoveDir).ok();
+    }
+    unlinkat(root, hidden, UnlinkatFlags::RemoveDir).ok();
+}
+
 /// Renames without replacing anything. A file system without that flag replaces an empty directory at most, and a
 /// container's directory never is one.
 fn rename_new(root: &OwnedFd, from: &str, to: &str) -> nix::Result<()> {
@@ -193,10 +228,15 @@ pub struct Guard {
 
 impl Guard {
     /// Writes the record of a finished container, and gives its lock away.
-    pub fn commit(mut self, record: &Record) -> Result<()> {
+    pub fn commit(self, record: &Record) -> Result<()> {
         self.locked.save(record)?;
-        self.committed = true;
+        self.keep();
         Ok(())
+    }
+
+    /// Gives the lock of a container away that is on record.
+    pub fn keep(mut self) {
+        self.committed = true;
     }
 }
 
@@ -310,6 +350,22 @@ mod tests {
         let stranger = Init { start_time: me.start_time + 1, ..me };
         let reused = Record { init: Some(stranger), ..seen };
         assert_eq!(dir.status(&reused).unwrap(), Status::Stopped);
+    }
+
+    #[test]
+    fn what_a_killed_create_left_without_an_id_is_swept_and_what_lives_is_not() {
+        let (_dir, mut store) = store();
+        commit(&mut store, "web");
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        for pid in [ended.id(), std::process::id()] {
+            std::fs::create_dir(store.path().join(format!("~{pid}.0"))).unwrap();
+            std::fs::write(store.path().join(format!("~{pid}.0/state.json")), "{}").unwrap();
+        }
+        store.sweep().unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(store.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["web".into(), std::ffi::OsString::from(format!("~{}.0", std::process::id()))]);
     }
 
     #[test]

@@ -14,7 +14,9 @@ use crate::sys::{descriptor, identity, namespace, property};
 pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
     match op {
         Op::Open { kind, path, slot } => {
-            let fd = descriptor::open_at(libc::AT_FDCWD, path, libc::O_RDONLY)?;
+            // Whatever stands there is opened before it can be looked at: a fifo must not wait for its other end, and a
+            // terminal must not become corten's own.
+            let fd = descriptor::open_at(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;
             slots.put(*slot, fd);
             check_kind(fd, *kind)
         }

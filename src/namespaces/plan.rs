@@ -71,7 +71,8 @@ impl Wants {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Launch {
     /// What clone makes at once. A new cgroup or time namespace is never among them: the first must be made after the
-    /// cgroup is joined, the second before its clocks are frozen by its first member.
+    /// cgroup is joined, the second before its clocks are frozen by its first member. Nor is a new ipc namespace beside a
+    /// new user namespace: the root of its mqueue belongs to its maker, who is nobody inside until the ids are mapped.
     pub clone: Kinds,
     /// Joined by setns, in this order.
     pub join: Vec<(Kind, Slot)>,
@@ -109,7 +110,10 @@ pub fn plan_launch(wants: &Wants, privileged: bool) -> Launch {
     let late_user = matches!(wants.get(Kind::User), Want::Join(_)) || (wants.is_new(Kind::User) && joins_others);
     launch.unshare_user = wants.is_new(Kind::User) && joins_others;
     new.remove(Kind::User);
-    let late: Kinds = [Kind::Cgroup, Kind::Time].into_iter().filter(|&kind| new.contains(kind)).collect();
+    let mut late: Kinds = [Kind::Cgroup, Kind::Time].into_iter().filter(|&kind| new.contains(kind)).collect();
+    if wants.is_new(Kind::User) && new.contains(Kind::Ipc) {
+        late.insert(Kind::Ipc);
+    }
     if late_user {
         // All that is new shall belong to the user namespace, so it waits for it.
         launch.unshare = new;
@@ -333,7 +337,9 @@ mod tests {
         }
         let launch = plan_launch(&wants, true);
         assert!(launch.join.is_empty() && !launch.fork && !launch.unshare_user && launch.maps);
-        assert_eq!(launch.unshare, [Kind::Cgroup, Kind::Time].into_iter().collect());
+        assert_eq!(launch.unshare, [Kind::Cgroup, Kind::Ipc, Kind::Time].into_iter().collect());
+        wants.set(Kind::User, Want::Keep);
+        assert_eq!(plan_launch(&wants, true).unshare, [Kind::Cgroup, Kind::Time].into_iter().collect());
     }
 
     fn spec(linux: serde_json::Value) -> Spec {

@@ -100,7 +100,13 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
                 }
             }
         }
-        Op::CloseDescriptors { from } => descriptor::cloexec_from(*from),
+        Op::CloseDescriptors { from, keep } => {
+            let kept = keep.map(|slot| slots.find(slot).unwrap_or(-1));
+            descriptor::close_all_but(*from, &kept);
+            // What stays is close-on-exec from birth; this is for a kernel that has let something through.
+            descriptor::cloexec_from(*from);
+            slots.forget_but(&keep[..]);
+        }
         Op::ResetSignals => {
             // The one disposition that corten itself changes: Rust's start-up ignores SIGPIPE.
             wait::default_signal(libc::SIGPIPE);

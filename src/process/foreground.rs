@@ -14,7 +14,7 @@ use nix::unistd;
 use crate::error::{Doing, Result};
 use crate::process::notify::Relay;
 use crate::sys::wait::{self, End};
-use crate::sys::{property, tty};
+use crate::sys::{descriptor, property, tty};
 
 /// Signals that are caught from before the clone, so that none that comes early is lost: a container that ends at once
 /// must not leave its runtime waiting.
@@ -55,23 +55,31 @@ fn wait_relaying(pid: i32, signals: &Signals, terminal: Option<OwnedFd>, relay: 
     let _ = fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK));
     let mut to_container = Copy::new(stdin.as_fd(), master.as_fd());
     let mut from_container = Copy::new(master.as_fd(), stdout.as_fd());
+    // corten holds the other end too: a program that closes its terminal and opens it anew, as an init system does, would
+    // else have said its last word in between.
+    let mut peer = tty::peer(master.as_raw_fd()).ok();
     let mut end = None;
     // After the init's end what it wrote is still on its way out of the terminal: the copy goes on until the terminal
     // says that it is empty and nobody holds its other end.
-    while end.is_none() || !from_container.done() {
+    let mut told_to_leave = false;
+    while end.is_none() || !(from_container.done() || told_to_leave) {
         let mut watched = vec![PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
-        let copies = [&to_container, &from_container];
-        watched.extend(copies.iter().filter_map(|copy| copy.watch()));
+        // What nobody is going to take must not be waited for, or the wait would end at once for ever.
+        watched.extend(if end.is_none() { to_container.watch() } else { None });
+        watched.extend(from_container.watch());
         watched.extend(relay.as_ref().map(Relay::watch));
         // Somebody may hold the other end beyond the init's life; then silence is the end.
-        let patience = if end.is_some() { PollTimeout::from(LINGER_MS) } else { PollTimeout::NONE };
+        // What is here already is passed on, however slow the reader is.
+        let linger = end.is_some() && from_container.pending.is_empty();
+        let patience = if linger { PollTimeout::from(LINGER_MS) } else { PollTimeout::NONE };
         match poll(&mut watched, patience) {
             Ok(0) => break,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).doing(|| "wait for the container"),
         }
-        if let Some(ended) = take_signals(pid, signals, Some(master.as_fd()))? {
-            end = Some(ended);
+        told_to_leave |= take_signals(pid, signals, Some(master.as_fd()), &mut end)?;
+        if end.is_some() {
+            peer.take().into_iter().for_each(descriptor::close);
         }
         if end.is_none() {
             to_container.pump();
@@ -79,6 +87,7 @@ fn wait_relaying(pid: i32, signals: &Signals, terminal: Option<OwnedFd>, relay: 
         from_container.pump();
         relay.as_mut().map(Relay::pump);
     }
+    peer.into_iter().for_each(descriptor::close);
     end.map_or_else(|| wait::wait(pid).doing(|| "wait for the container"), Ok)
 }
 
@@ -93,22 +102,25 @@ fn wait_without_terminal(pid: i32, signals: &Signals, relay: &mut Option<Relay>)
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).doing(|| "wait for the container"),
         }
-        if let Some(end) = take_signals(pid, signals, None)? {
+        let mut end = None;
+        take_signals(pid, signals, None, &mut end)?;
+        if let Some(end) = end {
             return Ok(end);
         }
         relay.as_mut().map(Relay::pump);
     }
 }
 
-/// Takes every signal that has come: SIGCHLD reaps, SIGWINCH resizes, all others are the init's.
-fn take_signals(pid: i32, signals: &Signals, terminal: Option<BorrowedFd>) -> Result<Option<End>> {
-    let mut end = None;
+/// Takes every signal that has come: SIGCHLD reaps, SIGWINCH resizes, all others are the init's. `end` is filled in when
+/// the init has ended; after that the answer says whether somebody wants corten itself to end.
+fn take_signals(pid: i32, signals: &Signals, terminal: Option<BorrowedFd>, end: &mut Option<End>) -> Result<bool> {
+    let mut told_to_leave = false;
     while let Some(info) = signals.fd.read_signal().doing(|| "read signals")? {
         match Signal::try_from(info.ssi_signo as i32) {
             Ok(Signal::SIGCHLD) => {
                 while let Some((child, how)) = wait::reap_one() {
                     if child == pid {
-                        end = Some(how);
+                        *end = Some(how);
                     }
                 }
             }
@@ -117,11 +129,15 @@ fn take_signals(pid: i32, signals: &Signals, terminal: Option<BorrowedFd>) -> Re
                     tty::copy_size(0, master.as_raw_fd());
                 }
             }
+            // A blocked signal is queued even when it is ignored, so this is what a write of corten's own to a pipe
+            // without a reader brings. The container has not written it.
+            Ok(Signal::SIGPIPE) if info.ssi_pid == std::process::id() => {}
             _ if end.is_none() => wait::signal_child(pid, info.ssi_signo as i32),
+            Ok(Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => told_to_leave = true,
             _ => {}
         }
     }
-    Ok(end)
+    Ok(told_to_leave)
 }
 
 /// One direction of the copying, with what is read and not yet written.

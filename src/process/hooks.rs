@@ -33,6 +33,8 @@ use crate::sys::spawn::{self, Child, End, Join, Spawn};
 const KEPT: usize = 4096;
 /// How often to look after a hook on a kernel that can't tell when it has ended (no pidfd, before 5.3).
 const BLIND: Duration = Duration::from_millis(20);
+/// How long a hook may go on without the init that it is run for. A forced `delete` waits for this.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What a hook reads on stdin: the state of runtime-spec (runtime.md, "State") and the root that crun adds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,8 +65,8 @@ impl StateJson {
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
     /// In the runtime's namespaces, with the runtime's environment unless the hook has one. `None` stays where the
-    /// caller stands.
-    Runtime { cwd: Option<&'a Path> },
+    /// caller stands. `init`: the init that they are run for, if it still matters.
+    Runtime { cwd: Option<&'a Path>, init: Option<BorrowedFd<'a>> },
     /// In all namespaces of the init, before its root is pivoted (so that paths still mean the runtime's files), at
     /// the rootfs, with an empty environment unless the hook has one.
     Container { init: i32, pidfd: Option<BorrowedFd<'a>>, rootfs: &'a Path },
@@ -146,7 +148,7 @@ fn run_hook(hook: &Hook, state: &[u8], place: Place, namespaces: &Namespaces) ->
     };
     let (argv, envp) = (argv.map_err(no_nul)?, envp.map_err(no_nul)?);
     let cwd = match place {
-        Place::Runtime { cwd } => cwd,
+        Place::Runtime { cwd, .. } => cwd,
         Place::Container { rootfs, .. } => Some(rootfs),
     };
     let cwd = cwd.map(|cwd| c_string(cwd.as_os_str().as_bytes())).transpose()?;
@@ -156,7 +158,10 @@ fn run_hook(hook: &Hook, state: &[u8], place: Place, namespaces: &Namespaces) ->
     let (stderr, hook_stderr) = output_pipe()?;
     let files: Vec<_> = namespaces.files.iter().map(|(file, kind)| (file.as_fd(), *kind)).collect();
     let join = match place {
-        Place::Container { pidfd, .. } => Some(Join { pidfd, namespaces: namespaces.kinds, files: &files }),
+        Place::Container { pidfd, .. } => {
+            let root = namespaces.root.as_ref().map(AsFd::as_fd);
+            Some(Join { pidfd, namespaces: namespaces.kinds, files: &files, root })
+        }
         Place::Runtime { .. } => None,
     };
     let child = spawn::spawn(&Spawn {
@@ -171,14 +176,19 @@ fn run_hook(hook: &Hook, state: &[u8], place: Place, namespaces: &Namespaces) ->
     drop((stdin, hook_stdout, hook_stderr));
 
     let mut output = [Output::new(stdout), Output::new(stderr)];
-    let how = match await_end(child, &mut output, hook.timeout)? {
-        Some(End::Exited(0)) => return Ok(()),
-        Some(End::Exited(code)) => format!("exit status {code}"),
-        Some(End::Killed(signal)) => match Signal::try_from(signal) {
+    let init = match place {
+        Place::Runtime { init, .. } => init,
+        Place::Container { pidfd, .. } => pidfd,
+    };
+    let how = match await_end(child, &mut output, hook.timeout, init)? {
+        Awaited::Ended(End::Exited(0)) => return Ok(()),
+        Awaited::Ended(End::Exited(code)) => format!("exit status {code}"),
+        Awaited::Ended(End::Killed(signal)) => match Signal::try_from(signal) {
             Ok(name) => format!("killed by signal {signal} ({name})"),
             Err(_) => format!("killed by signal {signal}"),
         },
-        None => format!("timed out after {} s and was killed", hook.timeout.unwrap_or_default()),
+        Awaited::Late => format!("timed out after {} s and was killed", hook.timeout.unwrap_or_default()),
+        Awaited::Alone => "killed because the container's init had ended".to_owned(),
     };
     let [stdout, stderr] = output.map(Output::into_text);
     Err(Failure { how, stdout, stderr })
@@ -262,26 +272,51 @@ impl Output {
     }
 }
 
-/// Waits for the hook and takes its output meanwhile. `None`: its time was over, and it was killed.
-fn await_end(mut child: Child, output: &mut [Output; 2], timeout: Option<u32>) -> Result<Option<End>, Failure> {
-    let deadline = timeout.map(|s| Instant::now() + Duration::from_secs(s.into()));
+/// What became of a hook.
+enum Awaited {
+    Ended(End),
+    /// Its time was over, and it was killed.
+    Late,
+    /// The init ended, the hook did not, and it was killed.
+    Alone,
+}
+
+/// Waits for the hook and takes its output meanwhile. Once the init has ended the hook has nothing left to do: were it
+/// waited for all the same, one that hangs would keep the container's lock from a forced `delete`.
+fn await_end(
+    mut child: Child,
+    output: &mut [Output; 2],
+    timeout: Option<u32>,
+    mut init: Option<BorrowedFd>,
+) -> Result<Awaited, Failure> {
+    let mut over = Awaited::Late;
+    let mut deadline = timeout.map(|s| Instant::now() + Duration::from_secs(s.into()));
     let end = loop {
         if let Some(end) = child.wait(false)? {
-            break Some(end);
+            break Awaited::Ended(end);
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             child.kill_group();
             child.wait(true)?;
-            break None;
+            break over;
         }
         let blind = child.pidfd().is_none().then_some(BLIND);
         let patience = [left, blind].into_iter().flatten().min();
         let mut polled: Vec<PollFd> = output.iter().filter_map(|o| o.pipe.as_ref()).map(poll_in).collect();
         polled.extend(child.pidfd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let last = polled.len();
+        polled.extend(init.map(|init| PollFd::new(init, PollFlags::POLLIN)));
         match poll(&mut polled, poll_timeout(patience)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
+        }
+        if polled.get(last).is_some_and(|init| init.any().unwrap_or(false)) {
+            init = None;
+            let grace = Instant::now() + GRACE;
+            if deadline.is_none_or(|deadline| deadline > grace) {
+                (deadline, over) = (Some(grace), Awaited::Alone);
+            }
         }
         for stream in output.iter_mut() {
             stream.drain();
@@ -310,6 +345,8 @@ struct Namespaces {
     kinds: i32,
     /// One by one, in the order to join them.
     files: Vec<(File, i32)>,
+    /// What `/` is to the init, when it has a mount namespace of its own.
+    root: Option<File>,
     /// The init's number in its own pid namespace.
     pid_inside: Option<i32>,
 }
@@ -341,6 +378,9 @@ fn probe_namespaces(place: Place) -> std::io::Result<Namespaces> {
             found.kinds |= kind;
             found.files.push((file, kind));
         }
+    }
+    if found.kinds & libc::CLONE_NEWNS != 0 {
+        found.root = Some(File::open(format!("/proc/{init}/root"))?);
     }
     if !unistd::geteuid().is_root() {
         // Without privilege the rights over the rest come from the user namespace.
@@ -382,7 +422,7 @@ mod tests {
     }
 
     fn run(hook: Hook) -> Result<()> {
-        run_hooks(Kind::CreateRuntime, &[hook], &state(), Place::Runtime { cwd: None })
+        run_hooks(Kind::CreateRuntime, &[hook], &state(), Place::Runtime { cwd: None, init: None })
     }
 
     /// (how, stdout, stderr) of the failure.
@@ -406,7 +446,7 @@ mod tests {
     #[test]
     fn a_failing_hook_is_named_with_its_output() {
         let hooks = [shell("true"), shell("echo out; echo err >&2; exit 3")];
-        let error = run_hooks(Kind::Prestart, &hooks, &state(), Place::Runtime { cwd: None }).unwrap_err();
+        let error = run_hooks(Kind::Prestart, &hooks, &state(), Place::Runtime { cwd: None, init: None }).unwrap_err();
         assert_eq!(error.to_string(), "error running prestart hook #1: exit status 3, stdout: out, stderr: err");
         assert!(matches!(error, Error::Hook { field, .. } if field.pointer() == "/hooks/prestart/1"));
     }
@@ -441,7 +481,7 @@ mod tests {
         for size in [10, 100_000, 3_000_000] {
             let mut state = state();
             state.annotations.insert("big".into(), "x".repeat(size));
-            let place = Place::Runtime { cwd: None };
+            let place = Place::Runtime { cwd: None, init: None };
             run_hooks(Kind::Poststop, &[shell("exec true")], &state, place).unwrap();
             let count = failure(run_hooks(Kind::Poststop, &[shell("wc -c; exit 1")], &state, place)).1;
             assert_eq!(count, state.render_line().len().to_string());
@@ -469,7 +509,7 @@ mod tests {
     fn a_hook_of_the_runtime_starts_in_the_given_directory() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap();
-        let place = Place::Runtime { cwd: Some(&path) };
+        let place = Place::Runtime { cwd: Some(&path), init: None };
         let out = failure(run_hooks(Kind::Poststart, &[shell("pwd; exit 1")], &state(), place)).1;
         assert_eq!(out, path.to_str().unwrap());
     }
@@ -521,7 +561,9 @@ mod tests {
     fn a_hook_of_the_container_runs_in_all_its_namespaces() {
         for user in [false, true] {
             let Some((mut outer, init)) = container(user) else {
-                eprintln!("skipped: no right to make namespaces here");
+                eprintln!(
+                    "skipped: a_hook_of_the_container_runs_in_all_its_namespaces needs the right to make namespaces"
+                );
                 continue;
             };
             let pidfd = crate::sys::pidfd::open(init).unwrap();
@@ -546,9 +588,37 @@ mod tests {
     }
 
     #[test]
+    fn a_hook_of_a_chrooted_runtime_sees_the_runtimes_files() {
+        if !unistd::geteuid().is_root() {
+            eprintln!("skipped: a_hook_of_a_chrooted_runtime_sees_the_runtimes_files needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let script = "mount --bind / \"$1\"; mount -t tmpfs x \"$1/mnt\"; touch \"$1/mnt/mark\"; \
+                      exec chroot \"$1\" sh -c 'echo there; exec sleep 600'";
+        let mut init = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut text = String::new();
+        let mut stdout = std::io::BufReader::new(init.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut stdout, &mut text).unwrap();
+        let pid = i32::try_from(init.id()).unwrap();
+        let pidfd = crate::sys::pidfd::open(pid).unwrap();
+        let place = Place::Container { init: pid, pidfd: Some(pidfd.as_fd()), rootfs: Path::new("/mnt") };
+        let hook = shell("PATH=/usr/bin:/bin; pwd; ls; exit 5");
+        let (how, stdout, stderr) = failure(run_hooks(Kind::CreateContainer, &[hook], &state(), place));
+        init.kill().unwrap();
+        init.wait().unwrap();
+        assert_eq!((text.trim(), how.as_str(), stdout.trim()), ("there", "exit status 5", "/mnt\nmark"), "{stderr}");
+    }
+
+    #[test]
     fn a_hook_of_the_container_can_time_out() {
         let Some((mut outer, init)) = container(false) else {
-            eprintln!("skipped: no right to make namespaces here");
+            eprintln!("skipped: a_hook_of_the_container_can_time_out needs the right to make namespaces");
             return;
         };
         let place = Place::Container { init, pidfd: None, rootfs: Path::new("/") };

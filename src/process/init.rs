@@ -3,6 +3,9 @@
 //! All of it runs after clone: no heap, no panic path, no threads, no formatting, no environment look-ups, and the only
 //! ways out are execve and _exit. A failure leaves as a [`Fault`] through the control socket and the step page.
 
+use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
+
 use nix::errno::Errno;
 
 use crate::fault::{Call, DETAIL, Effect, Fault, Stage, Trouble};
@@ -31,6 +34,8 @@ pub struct Injection {
 pub struct Init<'a> {
     pub plan: &'a Plan,
     pub slots: Slots,
+    /// The descriptors in the slots: all that the child needs of what the host has open.
+    pub needed: Vec<RawFd>,
     pub page: Page,
     pub image: Image,
     pub hooks: Vec<StartHook>,
@@ -44,6 +49,8 @@ pub struct Init<'a> {
 impl Init<'_> {
     /// Takes every step. Ends in execve, or in _exit with 1 after a fault.
     pub fn run(&mut self) -> ! {
+        // The host's own descriptors (the state root, the lock, its ends of the sockets) are none of the child's.
+        descriptor::close_all_but(3 + self.plan.exec.inherited, &self.needed);
         for stage in [Stage::StageOne, Stage::StageTwo, Stage::Start] {
             let plan = self.plan;
             for (index, step) in plan.steps(stage).iter().enumerate() {
@@ -121,12 +128,15 @@ impl Init<'_> {
     /// Goes on in a child of the same parent. The new process waits until the host knows it.
     fn fork(&mut self) -> Effect {
         let control = self.slots.get(Slot::CONTROL)?;
-        match clone::clone(libc::CLONE_PARENT as u64)? {
-            Side::Parent(pid) => {
-                let _ = Message::Forked(pid).send(control);
-                clone::exit_now(0)
+        let note = self.page.forked_word().ok_or(Trouble::new(Call::Clone, Errno::EFAULT))?;
+        match clone::clone_noting(libc::CLONE_PARENT as u64, note)? {
+            Side::Parent(_) => clone::exit_now(0),
+            // The new process speaks for itself: were it for stage one to tell, its death at this moment would leave a
+            // child that waits for a host that waits for a message.
+            Side::Child => {
+                Message::Forked(note.load(Ordering::Acquire) as i32).send(control)?;
+                self.await_go()
             }
-            Side::Child => self.await_go(),
         }
     }
 
@@ -139,7 +149,7 @@ impl Init<'_> {
                 }
                 self.await_go()
             }
-            Point::Mounted => {
+            Point::Mounted | Point::Recorded => {
                 Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
                 self.await_go()
             }

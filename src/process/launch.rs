@@ -2,7 +2,7 @@
 //! and turns whatever goes wrong into one error, with nothing left behind.
 
 use std::ffi::CString;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
@@ -21,7 +21,7 @@ use crate::process::{Op as ProcessOp, hooks};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, socket, wait};
+use crate::sys::{descriptor, pidfd, socket, wait};
 use crate::{namespaces, process, rootfs};
 
 /// What a launch is given beside the plan.
@@ -56,7 +56,7 @@ pub struct Launched {
 #[derive(Debug)]
 pub struct Failure {
     pub error: Error,
-    /// Not yet reaped, unless the launch has done so itself.
+    /// Not yet reaped; `None` when there is none to kill.
     pub pid: Option<i32>,
 }
 
@@ -150,9 +150,11 @@ impl Launch<'_> {
     fn run(&mut self, slots: Slots, room: Room) -> Result<Launched, Failure> {
         let Room { page, image, hooks, control, console } = room;
         let theirs = slots.find(Slot::CONTROL);
+        let needed = slots.filled().collect();
         let mut init = Init {
             plan: self.plan,
             slots,
+            needed,
             page,
             image,
             hooks,
@@ -176,14 +178,15 @@ impl Launch<'_> {
         let fifo = init.slots.take(Slot::EXEC_FIFO);
         init.slots.take(Slot::CONTROL);
         init.slots.filled().for_each(descriptor::close);
-        let mut talk = Conversation { launch: self, pid, control, page, warnings: Vec::new() };
+        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, warnings: Vec::new() };
         let result = talk.run();
-        let (pid, warnings) = (talk.pid, std::mem::take(&mut talk.warnings));
+        let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
         descriptor::close(control);
         fifo.into_iter().for_each(descriptor::close);
         match result {
             Ok(()) => Ok(Launched { pid, console, notify: None, warnings, page }),
-            Err(error) => Err(Failure { error, pid: Some(pid) }),
+            // A pid that has been reaped may be a stranger's by now.
+            Err(error) => Err(Failure { error, pid: (!reaped).then_some(pid) }),
         }
     }
 
@@ -223,6 +226,7 @@ struct Conversation<'a, 'b> {
     launch: &'a mut Launch<'b>,
     /// The init, as far as it is known: with a second fork it changes once.
     pid: i32,
+    reaped: bool,
     control: RawFd,
     page: Page,
     warnings: Vec<Warning>,
@@ -231,9 +235,8 @@ struct Conversation<'a, 'b> {
 impl Conversation<'_, '_> {
     fn run(&mut self) -> Result {
         let plan = self.launch.plan;
-        if !plan.launch.fork {
-            (self.launch.record)(self.pid)?;
-        }
+        // With a second fork this is stage one, and known in case that it never gets that far.
+        (self.launch.record)(self.pid)?;
         if plan.launch.maps && !plan.launch.unshare_user {
             self.adopt()?;
         }
@@ -242,10 +245,12 @@ impl Conversation<'_, '_> {
             match message {
                 Some(Message::At(Point::Adopted)) => self.adopt()?,
                 Some(Message::At(Point::Mounted)) => self.run_hooks()?,
+                // It is on record since before the first message.
+                Some(Message::At(Point::Recorded)) => self.go()?,
                 Some(Message::At(Point::Ready)) => return Ok(()),
                 Some(Message::Forked(pid)) => {
                     // Stage one has done its part; its second child is the init.
-                    let _ = wait::wait(self.pid);
+                    wait::kill_and_reap(self.pid);
                     self.pid = pid;
                     (self.launch.record)(pid)?;
                     self.go()?;
@@ -268,6 +273,11 @@ impl Conversation<'_, '_> {
         if init::is_exec(plan, stage, step) {
             return Ok(());
         }
+        if let Some(second) = self.page.forked().filter(|second| *second != self.pid) {
+            wait::kill_and_reap(self.pid);
+            self.pid = second;
+        }
+        self.reaped = true;
         let end = wait::wait(self.pid).map_err(|t| Error::os("learn how the init ended", t))?;
         let step = usize::from(step);
         Err(report::died(&self.launch.told(stage, step), stage, step, &report::render_end(end)))
@@ -308,9 +318,12 @@ impl Conversation<'_, '_> {
         let state = StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() };
         let bundle = std::path::Path::new(&state.bundle);
         let rootfs = std::path::Path::new(&state.root);
+        // `None` on kernels before 5.3.
+        let held = pidfd::open(self.pid).ok();
+        let pidfd = held.as_ref().map(AsFd::as_fd);
         let place = match kind {
-            Kind::CreateContainer => Place::Container { init: self.pid, pidfd: None, rootfs },
-            _ => Place::Runtime { cwd: Some(bundle) },
+            Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs },
+            _ => Place::Runtime { cwd: Some(bundle), init: pidfd },
         };
         hooks::run_hooks(kind, std::slice::from_ref(hook), &state, place).map_err(|error| match error {
             Error::Hook { kind: name, how, stdout, stderr, .. } => {

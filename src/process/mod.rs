@@ -25,6 +25,7 @@ pub mod sync;
 use std::ffi::CString;
 use std::path::PathBuf;
 
+use crate::slots::Slot;
 use crate::sys::property::SchedAttr;
 
 /// Sets of capabilities as bits.
@@ -163,9 +164,12 @@ pub enum Op {
     FindExecutable {
         arg0: String,
     },
-    /// Nothing but stdio and the kept descriptors outlives execve.
+    /// Nothing but stdio and the descriptors that the caller wants kept outlives this, and these slots, which are
+    /// close-on-exec: the init may wait for `start` for years, and what it held of the host could be reached through
+    /// its /proc/PID/fd (CVE-2016-9962, CVE-2024-21626).
     CloseDescriptors {
         from: u32,
+        keep: [Slot; 2],
     },
     /// Run a startContainer hook in the container.
     StartHook {
@@ -228,7 +232,7 @@ pub fn render(op: &Op) -> String {
         Op::Capabilities { sets } => format!("set capabilities to {}", capabilities::render_set(sets.effective)),
         Op::Ambient { set, .. } => format!("raise ambient capabilities {}", capabilities::render_set(*set)),
         Op::FindExecutable { arg0 } => format!("find {arg0}"),
-        Op::CloseDescriptors { from } => format!("close descriptors from {from} on at execve"),
+        Op::CloseDescriptors { from, .. } => format!("close descriptors from {from} on"),
         Op::StartHook { index, path } => format!("run startContainer hook #{index} {}", text(path)),
         Op::ResetSignals => "reset signals".to_owned(),
         Op::Exec { arg0 } => format!("execute {arg0}"),

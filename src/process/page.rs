@@ -4,10 +4,11 @@
 //! filter), whoever looks knows at which step; and a fault that comes after `create` has left has a place where `start`
 //! finds it. For `create` the page is the file `steps` in the container's directory, for `run` anonymous memory.
 //!
-//! Layout, native byte order: a magic word, the current step, whether there is a fault, the fault, one time stamp a step.
+//! Layout, native byte order: a magic word, the current step, whether there is a fault, the page's size, the pid of the
+//! second child, the fault, one time stamp a step.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::fault::{Effect, Fault, Stage};
 use crate::sys::shared::{Shared, wall_clock};
@@ -18,7 +19,9 @@ const AT_CURRENT: usize = 4;
 const AT_FAULT_FLAG: usize = 8;
 /// The page's size in bytes: what the host keeps in the same file begins there.
 const AT_SIZE: usize = 12;
-const AT_FAULT: usize = 16;
+/// The pid of the second child, where there is one, written by the kernel as it is made.
+const AT_FORKED: usize = 16;
+const AT_FAULT: usize = 20;
 /// The fault's room, rounded up to the alignment of a time stamp.
 const AT_TIMES: usize = (AT_FAULT + Fault::SIZE).next_multiple_of(8);
 
@@ -41,6 +44,7 @@ impl Page {
         page.store(AT_MAGIC, MAGIC);
         page.store(AT_CURRENT, NOT_YET);
         page.store(AT_FAULT_FLAG, 0);
+        page.store(AT_FORKED, 0);
         page.store(AT_SIZE, Page::size(steps) as u32);
         Ok(page)
     }
@@ -78,6 +82,19 @@ impl Page {
         let mut bytes = [0; 8];
         self.0.read(AT_TIMES + ordinal * size_of::<u64>(), &mut bytes);
         u64::from_ne_bytes(bytes)
+    }
+
+    /// Where the second fork notes its child's pid.
+    pub fn forked_word(&self) -> Option<&AtomicU32> {
+        self.0.word(AT_FORKED)
+    }
+
+    /// The pid of the second child in the host's pid namespace, as soon as there is one.
+    pub fn forked(&self) -> Option<i32> {
+        match self.load(AT_FORKED) {
+            0 => None,
+            pid => Some(pid as i32),
+        }
     }
 
     /// Leaves a fault for whoever looks after the init is gone.

@@ -16,6 +16,7 @@ use crate::process::hooks::{self, Hooks};
 use crate::process::{Op, capabilities, scheduler};
 use crate::request::{Mode, NotifySocket, Request};
 use crate::rootfs;
+use crate::slots::Slot;
 
 /// What is executed at the end.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Exec {
     /// HOME comes from the container's /etc/passwd.
     pub needs_home: bool,
     pub hooks: Vec<hooks::Hook>,
+    /// How many descriptors after stdio the caller wants the program to have.
+    pub inherited: u32,
 }
 
 /// Everything the process contributes to a plan, by place.
@@ -91,12 +94,19 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
     } else {
         plan.first.push(hide)
     }
-    plan.last.push(Step::new(Op::CloseDescriptors { from: kept.saturating_add(3) }, Field::RUNTIME));
-    if request.mode == Mode::Create {
-        plan.last.push(Step::new(Point::Ready, Field::RUNTIME));
-        plan.last.push(Step::new(Point::ExecFifo, Field::RUNTIME));
+    plan.last.push(Step::new(
+        Op::CloseDescriptors { from: kept.saturating_add(3), keep: [Slot::CONTROL, Slot::EXEC_FIFO] },
+        Field::RUNTIME,
+    ));
+    match request.mode {
+        Mode::Create => {
+            plan.last.push(Step::new(Point::Ready, Field::RUNTIME));
+            plan.last.push(Step::new(Point::ExecFifo, Field::RUNTIME));
+        }
+        Mode::Run { .. } => plan.last.push(Step::new(Point::Recorded, Field::RUNTIME)),
     }
     plan_start(&mut plan, spec);
+    plan.exec.inherited = kept;
     plan
 }
 
@@ -113,7 +123,12 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     let mut sysctls: Vec<_> = sysctls.into_iter().flatten().collect();
     sysctls.sort();
     for (key, value) in sysctls {
-        let op = Op::Sysctl { file: c_string(sysctl_file(key).as_bytes()), value: c_string(value.as_bytes()) };
+        let file = sysctl_file(key);
+        // The file belongs to the host's root even in a container's own uts namespace; the call asks the namespace.
+        let op = match file.as_str() {
+            "sys/kernel/domainname" => Op::Domainname { name: c_string(value.as_bytes()) },
+            file => Op::Sysctl { file: c_string(file.as_bytes()), value: c_string(value.as_bytes()) },
+        };
         plan.inside.push(Step::new(op, Field::at("/linux/sysctl").key(key)));
     }
     if let Some(given) = process.scheduler() {
@@ -137,6 +152,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
         env: environment.vars,
         needs_home: environment.needs_home,
         hooks: std::mem::take(&mut plan.exec.hooks),
+        inherited: 0,
     };
     plan.last.push(Step::new(Op::FindExecutable { arg0 }, Field::at("/process/args/0")));
 }

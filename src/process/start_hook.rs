@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use crate::fault::{self, Call, DETAIL, Effect, Trouble};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::stream::{self, Event};
-use crate::sys::{descriptor, wait};
+use crate::sys::stream;
+use crate::sys::{descriptor, identity, wait};
 
 /// A hook with all its arrays built.
 pub struct StartHook {
@@ -37,16 +37,16 @@ pub fn apply(hook: &StartHook, detail: &mut [u8; DETAIL]) -> Effect {
         Side::Parent(pid) => {
             descriptor::close(input_read);
             descriptor::close(output_write);
-            feed(hook, input_write);
-            descriptor::close(input_write);
-            let result = watch(hook, pid, output_read, detail);
-            descriptor::close(output_read);
-            result
+            stream::set_nonblocking(input_write);
+            stream::set_nonblocking(output_read);
+            watch(hook, pid, input_write, output_read, detail)
         }
     }
 }
 
 fn become_hook(hook: &StartHook, input: RawFd, output: RawFd) -> ! {
+    // A group of its own, so that what it starts ends with it when its time is over.
+    identity::lead_group();
     let stdio = descriptor::dup_to(input, 0)
         .and_then(|()| descriptor::dup_to(output, 1))
         .and_then(|()| descriptor::dup_to(output, 2));
@@ -61,47 +61,88 @@ fn become_hook(hook: &StartHook, input: RawFd, output: RawFd) -> ! {
     clone::exit_now(127)
 }
 
-/// Writes the state. A hook that doesn't read it is no error; a state larger than the pipe's 64 KiB buffer is cut off
-/// there for such a hook, instead of blocking the container.
-fn feed(hook: &StartHook, input: RawFd) {
-    let mut digits = [0u8; 12];
-    let pid = render_number(wait::own_pid() as u32, &mut digits);
-    stream::set_nonblocking(input);
-    for part in [hook.state[0].as_slice(), pid, hook.state[1].as_slice()] {
-        stream::write_quietly(input, part);
+/// The state on its way to the hook: three parts, and how far it has come.
+struct Feed<'a> {
+    parts: [&'a [u8]; 3],
+    part: usize,
+    sent: usize,
+}
+
+impl Feed<'_> {
+    /// Writes what the hook takes; false when it is all written, or the hook doesn't want it.
+    fn go_on(&mut self, input: RawFd) -> bool {
+        while let Some(part) = self.parts.get(self.part) {
+            match part.get(self.sent..).filter(|rest| !rest.is_empty()) {
+                None => (self.part, self.sent) = (self.part + 1, 0),
+                Some(rest) => match stream::write_some(input, rest) {
+                    None => return false,
+                    Some(0) => return true,
+                    Some(n) => self.sent += n,
+                },
+            }
+        }
+        false
     }
 }
 
-fn watch(hook: &StartHook, pid: i32, output: RawFd, detail: &mut [u8; DETAIL]) -> Effect {
+/// Keeps what the hook wrote behind the first byte of `detail`; the last byte stays NUL.
+fn keep(detail: &mut [u8; DETAIL], used: &mut usize, bytes: &[u8]) {
+    for &byte in bytes {
+        if *used + 1 < DETAIL {
+            if let Some(place) = detail.get_mut(*used) {
+                *place = byte;
+            }
+            *used += 1;
+        }
+    }
+}
+
+/// Feeds the hook, takes its output and waits for its end, all at once: it may read late or never, and may leave
+/// something behind that holds its output open.
+fn watch(hook: &StartHook, pid: i32, input: RawFd, output: RawFd, detail: &mut [u8; DETAIL]) -> Effect {
     let deadline = hook.timeout.map(|ms| stream::monotonic_ms().saturating_add(ms));
+    let mut digits = [0u8; 12];
+    let number = render_number(wait::own_pid() as u32, &mut digits);
+    let mut feed = Feed { parts: [hook.state[0].as_slice(), number, hook.state[1].as_slice()], part: 0, sent: 0 };
+    let process = stream::watch_child(pid);
+    let (mut input, mut output) = (input, output);
     let mut used = 1;
     let mut timed_out = false;
-    loop {
-        let mut rest = [0u8; DETAIL];
-        match stream::read_until(output, &mut rest, deadline) {
-            Event::Bytes(n) => {
-                for &byte in rest.iter().take(n) {
-                    // The last byte stays NUL.
-                    if used + 1 < DETAIL {
-                        if let Some(place) = detail.get_mut(used) {
-                            *place = byte;
-                        }
-                        used += 1;
-                    }
+    // Without a pidfd the end of its output has to do for the hook's.
+    while process >= 0 || output >= 0 {
+        let watched = [(input, libc::POLLOUT), (output, libc::POLLIN), (process, libc::POLLIN)];
+        let Some([takes, wrote, ended]) = stream::any_until(watched, deadline) else {
+            timed_out = true;
+            wait::kill_group(pid);
+            break;
+        };
+        if takes && !feed.go_on(input) {
+            descriptor::close(input);
+            input = -1;
+        }
+        let mut bytes = [0u8; DETAIL];
+        // After its end: what is left in the pipe, but not more than there is room for.
+        while wrote && output >= 0 {
+            match stream::read_some(output, &mut bytes) {
+                None => break,
+                Some(0) => {
+                    descriptor::close(output);
+                    output = -1;
                 }
+                Some(n) => keep(detail, &mut used, bytes.get(..n).unwrap_or_default()),
             }
-            Event::End => break,
-            Event::Late => {
-                timed_out = true;
-                wait::kill_child(pid);
+            if !ended || used + 1 >= DETAIL {
                 break;
             }
         }
+        if ended {
+            break;
+        }
     }
-    // A hook that closed its output goes on within its time.
-    if !timed_out && !stream::wait_child_until(pid, deadline) {
-        timed_out = true;
-        wait::kill_child(pid);
+    for fd in [input, output, process] {
+        if fd >= 0 {
+            descriptor::close(fd);
+        }
     }
     let end = wait::wait(pid)?;
     if timed_out {
@@ -176,6 +217,43 @@ mod tests {
         for script in ["exec sleep 60", "exec sleep 60 >/dev/null 2>&1"] {
             let (result, _) = shell(script, Some(50));
             assert_eq!(result.unwrap_err().errno, Errno::ETIMEDOUT);
+        }
+    }
+
+    #[test]
+    fn a_state_larger_than_a_pipe_arrives_whole() {
+        let args = ["sh", "-c", "wc -c; exit 1"].map(|s| CString::new(s).unwrap()).to_vec();
+        let hook = StartHook {
+            path: c"/bin/sh".to_owned(),
+            image: Image::new(args, vec![c"PATH=/bin:/usr/bin".to_owned()]),
+            state: [vec![b'x'; 300_000], vec![b'y'; 300_000]],
+            timeout: Some(60_000),
+        };
+        let mut detail = [0; DETAIL];
+        let failed = apply(&hook, &mut detail).unwrap_err();
+        let (_, wrote) = render_failure(failed.errno, &detail);
+        assert_eq!(wrote, (600_000 + std::process::id().to_string().len()).to_string());
+    }
+
+    #[test]
+    fn what_a_hook_leaves_behind_is_not_waited_for() {
+        let before = std::time::Instant::now();
+        assert_eq!(shell("sleep 20 & exit 0", None).0, Ok(()));
+        assert!(before.elapsed() < std::time::Duration::from_secs(15));
+    }
+
+    #[test]
+    fn what_a_hook_has_started_ends_with_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let (result, _) = shell(&format!("sleep 60 & echo $! > {}; wait", file.display()), Some(500));
+        assert_eq!(result.unwrap_err().errno, Errno::ETIMEDOUT);
+        let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while stat().contains(") S ") {
+            assert!(std::time::Instant::now() < deadline, "it goes on");
+            std::thread::yield_now();
         }
     }
 

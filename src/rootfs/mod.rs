@@ -210,6 +210,10 @@ pub struct Datum {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Remount {
     pub target: Target,
+    /// What changes in the file system itself, in the forms of [`Filesystem`].
+    pub data: Vec<Datum>,
+    pub joined: CString,
+    pub flags: u64,
     pub finish: Finish,
 }
 

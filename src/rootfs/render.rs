@@ -34,10 +34,10 @@ pub fn render(op: &Op) -> String {
         ),
         Op::MountFilesystem(fs) => {
             let (source, place) = (show_source(fs), show(&fs.target.path));
-            format!("mount {}{source} on {place}{}", show(&fs.fstype), show_finish(&fs.finish, show_data(fs)))
+            format!("mount {}{source} on {place}{}", show(&fs.fstype), show_finish(&fs.finish, show_data(&fs.data)))
         }
         Op::Remount(remount) => {
-            format!("remount {}{}", show(&remount.target.path), show_finish(&remount.finish, Vec::new()))
+            format!("remount {}{}", show(&remount.target.path), show_finish(&remount.finish, show_data(&remount.data)))
         }
         Op::MakeDevice(device) => format!("make device {} ({})", show(&device.path), show_node(device.node)),
         Op::BindDevice { path, .. } => format!("bind device {}", show(path)),
@@ -76,13 +76,13 @@ fn show_node(node: Node) -> String {
     }
 }
 
-fn show_data(fs: &Filesystem) -> Vec<String> {
+fn show_data(data: &[super::Datum]) -> Vec<String> {
     let show_datum = |datum: &super::Datum| match &datum.value {
         Some(value) => format!("{}={}", show(&datum.key), show(value)),
         None => show(&datum.key).into_owned(),
     };
     // A read-only superblock is said already, by the mount's own flag.
-    fs.data.iter().filter(|datum| datum.key.as_c_str() != c"ro").map(show_datum).collect()
+    data.iter().filter(|datum| datum.key.as_c_str() != c"ro").map(show_datum).collect()
 }
 
 const ATTRIBUTES: [(u64, &str, &str); 8] = [
@@ -161,6 +161,10 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             ),
             _ => None,
         },
+        (Op::Remount(_), ENOENT) => Some("a remount changes what an earlier mount has put there"),
+        (Op::Remount(_), EINVAL) if call == Call::Fsconfig => {
+            Some("the file system refuses an option, or can't change it while it is mounted")
+        }
         (Op::Remount(_), EPERM) => Some("the mount has flags that a user namespace may not clear"),
         (Op::Remount(_), EINVAL) => Some("there is no mount on exactly this path"),
         (Op::MakeDevice(_), EEXIST) => {

@@ -1,5 +1,7 @@
 //! clone3 and clone: a child with its own copy of memory, in new namespaces.
 
+use std::sync::atomic::AtomicU32;
+
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
@@ -34,21 +36,33 @@ struct CloneArgs {
 /// The process must have one thread, and the child may only call what is safe there: no heap, no locks. Falls back to
 /// clone(2) where the kernel or an outer seccomp filter lacks clone3.
 pub fn clone(flags: u64) -> Effect<Side> {
+    clone_with(flags, std::ptr::null_mut())
+}
+
+/// The same; the kernel also writes the child's pid, as the caller's pid namespace has it, into `note` before the child
+/// runs (CLONE_PARENT_SETTID). In shared memory that tells the child, and whoever else has it, a number that the caller
+/// may not live to tell.
+pub fn clone_noting(flags: u64, note: &AtomicU32) -> Effect<Side> {
+    clone_with(flags | libc::CLONE_PARENT_SETTID as u64, note.as_ptr())
+}
+
+fn clone_with(flags: u64, note: *mut u32) -> Effect<Side> {
     let parent = flags & libc::CLONE_PARENT as u64 != 0;
     // With CLONE_PARENT the exit signal is the caller's own and clone3 insists on 0 here (clone(2)).
     let exit_signal = if parent { 0 } else { libc::SIGCHLD as u64 };
-    let args = CloneArgs { flags, exit_signal, ..CloneArgs::default() };
+    let args = CloneArgs { flags, exit_signal, parent_tid: note as u64, ..CloneArgs::default() };
     let mut result = -1;
     let missing = kernel::lacks(kernel::CLONE3);
     if !missing {
         // SAFETY: without CLONE_VM the child runs on its own copy of this stack, so returning twice is sound; args
-        // lives through the call and its size is passed.
+        // lives through the call and its size is passed; the note is null or a live word.
         result = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) };
     }
     if missing || (result < 0 && Errno::last() == Errno::ENOSYS) {
         let flags = flags | exit_signal;
-        // SAFETY: as above; a null stack means the copied one.
-        result = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };
+        // SAFETY: as above; a null stack means the copied one. The third argument is the place for the pid on every
+        // machine that Rust's Linux targets have, whatever the order of the last two.
+        result = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, note, 0usize, 0usize) };
     }
     match result {
         0 => Ok(Side::Child),
@@ -70,5 +84,27 @@ pub fn die() -> ! {
         // SAFETY: not sound on purpose: address 0 is never mapped, so the write traps and the process ends. The loop is
         // for Rust's own handler of SIGSEGV, which gives the default disposition back and returns to the write.
         unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::sys::shared::Shared;
+    use crate::sys::wait::{self, End};
+
+    #[test]
+    fn a_child_finds_its_own_number_in_shared_memory_before_it_runs() {
+        let shared = Shared::map(None, 4, true).unwrap();
+        let note = shared.word(0).unwrap();
+        match clone_noting(0, note).unwrap() {
+            Side::Child => exit_now(i32::from(note.load(Ordering::Acquire) != wait::own_pid() as u32)),
+            Side::Parent(pid) => {
+                assert_eq!(note.load(Ordering::Acquire), pid as u32);
+                assert_eq!(wait::wait(pid), Ok(End::Exited(0)));
+            }
+        }
     }
 }

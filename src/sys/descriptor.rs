@@ -48,6 +48,32 @@ pub fn close(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
+/// Closes all descriptors from `first` on but for those in `keep`; no order is needed there, and -1 is nothing.
+pub fn close_all_but(first: u32, keep: &[RawFd]) {
+    let mut from = first;
+    loop {
+        let next = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).filter(|&fd| fd >= from).min();
+        match next {
+            Some(kept) => {
+                if kept > from {
+                    close_between(from, kept - 1);
+                }
+                from = kept.saturating_add(1);
+            }
+            None => return close_from(from),
+        }
+    }
+}
+
+fn close_between(first: u32, last: u32) {
+    // SAFETY: takes numbers; callers have nothing open there that they still need.
+    let closed =
+        !kernel::lacks(kernel::CLOSE_RANGE) && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 };
+    if !closed {
+        (first..=last).for_each(|fd| close(fd as RawFd));
+    }
+}
+
 /// Closes all descriptors from `first` on (close_range(2), Linux 5.9), else one by one up to the limit of open files.
 pub fn close_from(first: u32) {
     if !close_range(first, 0) {
@@ -103,7 +129,7 @@ pub fn file_system(fd: RawFd) -> Effect<i64> {
     let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: stat lives through the call.
     check_int(unsafe { libc::fstatfs(fd, &mut stat) }, Call::Fstatfs)?;
-    Ok(stat.f_type as i64)
+    Ok(stat.f_type)
 }
 
 /// What fstat(2) says of a descriptor.

@@ -77,7 +77,7 @@ pub fn magic(fd: RawFd) -> Effect<i64> {
     let mut statfs: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: `statfs` is writable for the whole call.
     checked(Call::Fstatfs, unsafe { libc::fstatfs(fd, &raw mut statfs) })?;
-    Ok(statfs.f_type as i64)
+    Ok(statfs.f_type)
 }
 
 /// The ST_ flags of the mount that a descriptor stands on.

@@ -53,6 +53,28 @@ pub fn is_root(test: &str) -> bool {
     root
 }
 
+/// Whether the tests run as root where user namespaces can be made: in a chroot they can't (unshare(2), EPERM), and so no
+/// idmapped mount either. A test that needs it prints why it is skipped.
+pub fn may_map(test: &str) -> bool {
+    if !is_root(test) {
+        return false;
+    }
+    // SAFETY: the child only makes system calls and leaves by _exit; waitpid writes one int.
+    let made = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(i32::from(libc::unshare(libc::CLONE_NEWUSER) != 0));
+        }
+        let mut status = 1;
+        libc::waitpid(child, &mut status, 0);
+        status == 0
+    };
+    if !made {
+        eprintln!("skipped: {test} needs user namespaces, which can't be made here (in a chroot, for example)");
+    }
+    made
+}
+
 /// Runs `body` in a child with the namespaces of `flags` and gives back what it returns; a panic comes back as its
 /// text. With `first_id` the child is root in a user namespace whose ids start there on the host.
 pub fn in_namespaces(flags: i32, first_id: Option<u32>, body: impl FnOnce() -> String) -> String {

@@ -28,6 +28,12 @@ pub fn set_umask(mask: u32) {
     unsafe { libc::umask(mask as libc::mode_t) };
 }
 
+/// Makes the caller the leader of a process group of its own.
+pub fn lead_group() {
+    // SAFETY: takes numbers; it fails only for a session's leader, which leads a group already.
+    unsafe { libc::setpgid(0, 0) };
+}
+
 /// A new session without a terminal (setsid(2)).
 pub fn new_session() -> Effect {
     // SAFETY: takes nothing.

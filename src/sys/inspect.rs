@@ -6,6 +6,8 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use crate::sys::property::SchedAttr;
+
 /// The answer of uname(2).
 pub struct Names {
     pub hostname: String,
@@ -99,24 +101,10 @@ pub fn personality() -> Option<u32> {
     u32::try_from(persona).ok()
 }
 
-/// Scheduling attributes as sched_getattr(2) returns them; times in nanoseconds.
-#[repr(C)]
-#[derive(Default, Clone, Copy)]
-pub struct SchedulerAttributes {
-    pub size: u32,
-    pub policy: u32,
-    pub flags: u64,
-    pub nice: i32,
-    pub priority: u32,
-    pub runtime: u64,
-    pub deadline: u64,
-    pub period: u64,
-}
-
 /// sched_getattr(2) of the caller.
-pub fn scheduler() -> Option<SchedulerAttributes> {
-    let mut attributes = SchedulerAttributes::default();
-    let size = std::mem::size_of::<SchedulerAttributes>() as u32;
+pub fn scheduler() -> Option<SchedAttr> {
+    let mut attributes = SchedAttr::default();
+    let size = std::mem::size_of::<SchedAttr>() as u32;
     // SAFETY: the kernel writes at most `size` bytes into the structure.
     let rc = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &mut attributes, size, 0) };
     (rc == 0).then_some(attributes)

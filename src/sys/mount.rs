@@ -80,6 +80,19 @@ pub fn fsconfig_set(fs: RawFd, key: &CStr, value: Option<&CStr>) -> Effect {
     fsconfig(fs, command, Some(key), value)
 }
 
+/// Starts a new configuration of the file system that is mounted where `mounted` is.
+pub fn fspick(mounted: RawFd) -> Effect<RawFd> {
+    kernel::require(kernel::NEW_MOUNT_API, Call::Fsopen)?;
+    let flags = libc::FSPICK_CLOEXEC | libc::FSPICK_EMPTY_PATH;
+    // SAFETY: the path is NUL-terminated.
+    checked(Call::Fsopen, unsafe { libc::syscall(libc::SYS_fspick, mounted, EMPTY.as_ptr(), flags) })
+}
+
+/// Gives a picked file system its new configuration.
+pub fn fsconfig_reconfigure(fs: RawFd) -> Effect {
+    fsconfig(fs, libc::FSCONFIG_CMD_RECONFIGURE, None, None)
+}
+
 /// Creates the superblock, or finds the one that exists.
 pub fn fsconfig_create(fs: RawFd) -> Effect {
     fsconfig(fs, libc::FSCONFIG_CMD_CREATE, None, None)

@@ -32,8 +32,8 @@ pub fn kind_of(fd: RawFd) -> Effect<u64> {
 /// Brings a network interface of the caller's network namespace up (netdevice(7)).
 pub fn interface_up(name: &[u8]) -> Effect {
     // SAFETY: takes numbers.
-    let socket =
-        check_int(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }, Call::Socket)?;
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    check_int(socket, Call::Socket)?;
     // SAFETY: ifreq is plain data, for which zeroes are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.iter().take(libc::IFNAMSIZ - 1)) {

@@ -40,6 +40,9 @@ pub struct Join<'a> {
     pub namespaces: libc::c_int,
     /// The same, one by one and in the order to join them, for kernels whose setns(2) takes no pidfd (before 5.8).
     pub files: &'a [(BorrowedFd<'a>, libc::c_int)],
+    /// What `/` is to that process. Joining a mount namespace leads to the namespace's own root, which is another one
+    /// when the caller has been chrooted.
+    pub root: Option<BorrowedFd<'a>>,
 }
 
 /// A program to start. All descriptors are the caller's.
@@ -317,6 +320,14 @@ unsafe fn enter(join: &Join, report: RawFd) -> Effect {
         }
         if join.namespaces & libc::CLONE_NEWUSER != 0 {
             become_root_inside()?;
+        }
+        if let Some(root) = join.root {
+            if libc::fchdir(root.as_raw_fd()) != 0 {
+                return Err(trouble(Call::Fchdir));
+            }
+            if libc::chroot(c".".as_ptr()) != 0 {
+                return Err(trouble(Call::Chroot));
+            }
         }
         if join.namespaces & libc::CLONE_NEWPID != 0 {
             match libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, 0, 0, 0, 0) {

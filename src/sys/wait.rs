@@ -57,6 +57,15 @@ pub fn kill_child(pid: i32) {
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
+/// Kills a child that is not yet reaped, and the process group that it leads.
+pub fn kill_group(pid: i32) {
+    // SAFETY: takes numbers. The second call is for a child that has not come to lead its group yet.
+    unsafe {
+        libc::kill(-pid, libc::SIGKILL);
+        libc::kill(pid, libc::SIGKILL);
+    }
+}
+
 /// Sends a signal to a child that is not yet reaped.
 pub fn signal_child(pid: i32, signal: i32) {
     // SAFETY: takes numbers.

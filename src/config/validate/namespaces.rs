@@ -79,6 +79,11 @@ fn paths_inside(facts: &Facts, linux: &Linux, found: &mut Findings) {
             let why = "unable to restrict sys entries without a private MNT namespace";
             found.refuse(Field::at(at), why, "add {\"type\": \"mount\"} to linux.namespaces");
         }
+        let covers_all = |path: &String| at == "/linux/maskedPaths" && Path::new(path) == Path::new("/");
+        if let Some(i) = paths.iter().position(covers_all) {
+            let hint = "name the files and directories to hide; linux.readonlyPaths and root.readonly take the root";
+            found.refuse(Field::at(at).index(i), "must not be \"/\": nothing can cover the root itself", hint);
+        }
         for (i, path) in paths.iter().enumerate().filter(|(_, path)| !Path::new(path).is_absolute()) {
             let why = format!("must be an absolute path, not {path:?}");
             found.refuse(Field::at(at).index(i), why, "write the path from the container's root");

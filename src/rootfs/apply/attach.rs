@@ -149,8 +149,25 @@ fn propagate(at: RawFd, flags: u64, slots: &Slots) -> Effect {
 /// Changes what is mounted on a path already.
 pub(super) fn remount(remount: &Remount, slots: &mut Slots) -> Effect {
     let mounted = open_existing(slots.get(Slot::ROOTFS)?, &remount.target.path, remount.target.follow)?;
+    if !remount.data.is_empty() {
+        reconfigure(remount, mounted, slots)?;
+    }
     change(mounted, remount.finish.attributes, slots)?;
     finish(mounted, &remount.finish, slots)
+}
+
+/// Changes the file system behind a mount.
+fn reconfigure(remount: &Remount, mounted: RawFd, slots: &Slots) -> Effect {
+    if kernel::lacks(NEW_MOUNT_API) {
+        return legacy::reconfigure(slots, mounted, remount.flags, &remount.joined);
+    }
+    let context = mount::fspick(mounted)?;
+    for datum in &remount.data {
+        mount::fsconfig_set(context, &datum.key, datum.value.as_deref())?;
+    }
+    mount::fsconfig_reconfigure(context)?;
+    file::close(context);
+    Ok(())
 }
 
 /// Makes a mount read-only; what lies below it stays as it is.

@@ -18,8 +18,11 @@ pub(super) fn pivot(slots: &mut Slots) -> Effect {
     Ok(())
 }
 
-/// Moves the rootfs over "/": the host's mounts stay below, out of sight, for a root that can't be pivoted away.
+/// Moves the rootfs over "/": the host's mounts stay below, out of sight, for a root that can't be pivoted away. With
+/// `rootfsPropagation` shared "/" is still the host's peer, and what is put there would cover the host's root as well:
+/// it becomes private first. It is out of reach afterwards, so nobody misses its peers.
 pub(super) fn move_root(slots: &mut Slots) -> Effect {
+    mount::mount(None, c"/", None, libc::MS_PRIVATE, None)?;
     file::fchdir(slots.get(Slot::ROOTFS)?)?;
     mount::mount(Some(c"."), c"/", None, libc::MS_MOVE, None)?;
     file::chroot(c".")?;

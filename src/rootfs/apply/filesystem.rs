@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::super::options::Attributes;
 use super::super::{Filesystem, Finish};
-use super::target::{Kind, open_target};
+use super::target::{Kind, open_existing, open_target};
 use super::{attach, copyup, legacy};
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::{Slot, Slots};
@@ -27,13 +27,17 @@ const STAND_IN: Attributes = Attributes {
 /// Mounts a new file system inside the root.
 pub(super) fn mount_filesystem(fs: &Filesystem, slots: &mut Slots) -> Effect {
     let root = slots.get(Slot::ROOTFS)?;
+    // A directory that corten makes itself has no mode to inherit and nothing to copy: the file system's own default
+    // holds (for tmpfs 1777, without which a user other than root couldn't write there).
+    let existed = open_existing(root, &fs.target.path, fs.target.follow).map(file::close).is_ok();
     let target = open_target(root, &fs.target, Kind::Directory)?;
-    let mode = if fs.inherit_mode { Some(Digits::octal(file::fstat(target)?.permissions())) } else { None };
-    let mode = mode.as_ref().map(Digits::as_cstr);
+    let inherited = if fs.inherit_mode && existed { Some(file::fstat(target)?.permissions()) } else { None };
+    let mode = inherited.map(Digits::octal);
+    let covered = Covered { mode: mode.as_ref().map(Digits::as_cstr), copy_up: fs.copy_up && existed };
     let mounted = match if kernel::lacks(NEW_MOUNT_API) {
-        mount_old(fs, mode, root, target, slots)
+        mount_old(fs, &covered, root, target, slots)
     } else {
-        mount_new(fs, mode, target, slots)
+        mount_new(fs, &covered, target, slots)
     } {
         Err(Trouble { errno: Errno::EPERM, .. }) if fs.stand_in.is_some() => {
             slots.take(Slot::REFUSED).into_iter().for_each(file::close);
@@ -45,15 +49,23 @@ pub(super) fn mount_filesystem(fs: &Filesystem, slots: &mut Slots) -> Effect {
     attach::finish(mounted, &fs.finish, slots)
 }
 
-fn mount_new(fs: &Filesystem, mode: Option<&CStr>, target: RawFd, slots: &mut Slots) -> Effect<RawFd> {
-    let mounted = match create(fs, mode, true, slots) {
-        Err(Trouble { errno: Errno::EINVAL, .. }) if fs.without_gid.is_some() => create(fs, mode, false, slots)?,
+/// What a new file system takes over from the directory that it covers.
+struct Covered<'a> {
+    mode: Option<&'a CStr>,
+    copy_up: bool,
+}
+
+fn mount_new(fs: &Filesystem, covered: &Covered, target: RawFd, slots: &mut Slots) -> Effect<RawFd> {
+    let mounted = match create(fs, covered.mode, true, slots) {
+        Err(Trouble { errno: Errno::EINVAL, .. }) if fs.without_gid.is_some() => {
+            create(fs, covered.mode, false, slots)?
+        }
         created => created?,
     };
     if let Some(namespace) = fs.idmap {
         attach::map_ids(mounted, slots.get(namespace)?, false)?;
     }
-    if fs.copy_up {
+    if covered.copy_up {
         copyup::fill(target, mounted)?;
     }
     mount::move_mount(mounted, target)?;
@@ -87,14 +99,14 @@ fn configure(context: RawFd, fs: &Filesystem, mode: Option<&CStr>, with_gid: boo
     mount::fsmount(context, fs.finish.attributes.set)
 }
 
-fn mount_old(fs: &Filesystem, mode: Option<&CStr>, root: RawFd, target: RawFd, slots: &Slots) -> Effect<RawFd> {
+fn mount_old(fs: &Filesystem, covered: &Covered, root: RawFd, target: RawFd, slots: &Slots) -> Effect<RawFd> {
     if fs.idmap.is_some() {
         return Err(Trouble::new(Call::MountSetattr, Errno::ENOSYS));
     }
     let flags = fs.flags | legacy::ms_flags(fs.finish.attributes.set);
     let mount_with = |data: &CStr| {
         let mut page = [0; DATA_MAX];
-        let data = append_mode(data, mode, &mut page)?;
+        let data = append_mode(data, covered.mode, &mut page)?;
         legacy::mount_on(slots, target, &fs.fstype, &fs.source, flags, data)
     };
     match (mount_with(&fs.joined), &fs.without_gid) {
@@ -102,7 +114,7 @@ fn mount_old(fs: &Filesystem, mode: Option<&CStr>, root: RawFd, target: RawFd, s
         (mounted, _) => mounted?,
     }
     let mounted = legacy::reopen(root, &fs.target)?;
-    if fs.copy_up {
+    if covered.copy_up {
         copyup::fill(target, mounted)?;
     }
     Ok(mounted)

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
+use super::root;
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::{Slot, Slots};
 use crate::sys::file::{self, Digits};
@@ -38,10 +39,31 @@ pub(super) fn hide_host_filesystems(slots: &mut Slots) -> Effect {
     Err(Trouble::new(Call::Umount, Errno::EBUSY))
 }
 
+/// Unmounts; the host must not lose the mount as well. What happens to a mount point happens to the peers of the mount
+/// that it is in, and what happens inside a mount to the mount's own peers: so both lose theirs first.
 fn detach(at: &CStr) -> bool {
-    // The host must not lose the mount as well. Where this fails the whole namespace is a slave already.
-    let _ = mount::mount(None, at, None, libc::MS_SLAVE | libc::MS_REC, None);
-    mount::detach(at).is_ok()
+    let alone = leave_peers(at).is_ok();
+    alone && mount::detach(at).is_ok()
+}
+
+fn leave_peers(at: &CStr) -> Effect {
+    let mut buffer = [0; PATH_MAX];
+    let above = path::open(path::CWD, parent(at, &mut buffer), libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    root::make_private_around(above)?;
+    mount::mount(None, at, None, libc::MS_SLAVE | libc::MS_REC, None)
+}
+
+/// The directory that a mount point is in. (A mount point may be a file, which has no `..` to open.)
+fn parent<'b>(at: &CStr, buffer: &'b mut [u8; PATH_MAX]) -> &'b CStr {
+    let bytes = at.to_bytes();
+    let end = bytes.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    if let (Some(place), Some(directory)) = (buffer.get_mut(..end), bytes.get(..end)) {
+        place.copy_from_slice(directory);
+    }
+    match CStr::from_bytes_until_nul(buffer) {
+        Ok(directory) if end > 0 => directory,
+        _ => c"/",
+    }
 }
 
 /// Covers what is still within reach under this path.
@@ -127,6 +149,13 @@ mod tests {
     fn point(line: &str) -> Option<String> {
         let mut buffer = [0; PATH_MAX];
         pseudo_mount_point(line.as_bytes(), b"/run/c/rootfs", &mut buffer).map(|at| at.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_mount_point_is_in_a_directory() {
+        for (at, directory) in [(c"/proc", c"/"), (c"/run/c/proc", c"/run/c"), (c"/", c"/")] {
+            assert_eq!(parent(at, &mut [0; PATH_MAX]), directory);
+        }
     }
 
     #[test]

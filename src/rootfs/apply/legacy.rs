@@ -106,6 +106,17 @@ pub(super) fn change(slots: &Slots, at: RawFd, attributes: Attributes) -> Effect
     in_self_fd(slots, || mount::mount(None, name.as_cstr(), None, flags, None))
 }
 
+/// Changes a file system's own flags and options; the mount keeps its flags.
+pub(super) fn reconfigure(slots: &Slots, at: RawFd, flags: u64, data: &CStr) -> Effect {
+    let now = current_attributes(file::mount_flags(at)?);
+    let mut flags = flags | ms_flags(now) | libc::MS_REMOUNT;
+    if now & libc::MOUNT_ATTR__ATIME == 0 {
+        flags |= libc::MS_RELATIME;
+    }
+    let name = Digits::decimal(at as u32);
+    in_self_fd(slots, || mount::mount(None, name.as_cstr(), None, flags, Some(data)))
+}
+
 /// Changes how a mount propagates.
 pub(super) fn propagate(slots: &Slots, at: RawFd, flags: u64) -> Effect {
     let name = Digits::decimal(at as u32);

@@ -38,10 +38,21 @@ fn refuse_linked_top(root: RawFd, at: &CStr) -> Effect {
     Ok(())
 }
 
+/// Whether a path led to the container's root itself: "/", or a symbolic link to it.
+fn is_root(root: RawFd, place: RawFd) -> Effect<bool> {
+    let (root, place) = (file::fstat(root)?, file::fstat(place)?);
+    Ok((root.dev, root.ino) == (place.dev, place.ino))
+}
+
 /// Makes a path read-only by a bind of itself; the other flags of its mount stay.
 pub(super) fn make_path_read_only(at: &CStr, slots: &mut Slots) -> Effect {
     let root = slots.get(Slot::ROOTFS)?;
     let Some(place) = open_if_there(root, at)? else { return Ok(()) };
+    if is_root(root, place)? {
+        // A mount on top of the root is one that no path leads to.
+        file::close(place);
+        return attach::make_read_only(root, slots);
+    }
     let mounted = if kernel::lacks(NEW_MOUNT_API) {
         legacy::bind(slots, place, place, true)?;
         let mounted = open_existing(root, at, true)?;

@@ -60,7 +60,11 @@ pub(super) fn open_root(root: &Root) -> Effect<RawFd> {
 /// Walks up from the rootfs to the mount that it is on and makes that private. pivot_root(2) refuses a new root whose
 /// parent mount is shared, and without this the rootfs' own mount would appear on the host.
 pub(super) fn make_parent_private(root: &Root) -> Effect {
-    let mut here = open_root(root)?;
+    make_private_around(open_root(root)?)
+}
+
+/// Walks up from a directory to the mount that it is on, and makes that private; takes the descriptor over.
+pub(super) fn make_private_around(mut here: RawFd) -> Effect {
     for _ in 0..DEPTH {
         match make_private(here) {
             // It isn't the root of a mount: the parent may be.

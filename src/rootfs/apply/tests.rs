@@ -13,7 +13,7 @@ use crate::request::{Mode, Request};
 use crate::rootfs::plan::{RootfsPlan, plan_rootfs};
 use crate::rootfs::{hint, reason, render};
 use crate::slots::{Slot, SlotCounter, Slots};
-use crate::sys::fork_test::{allocations, in_namespaces, is_root, mounts, open_descriptors};
+use crate::sys::fork_test::{allocations, in_namespaces, is_root, may_map, mounts, open_descriptors};
 use crate::sys::{file, kernel};
 
 const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
@@ -199,7 +199,7 @@ fn a_docker_like_root_is_built_and_entered() {
 
 #[test]
 fn a_docker_like_root_is_built_in_a_user_namespace() {
-    if is_root("a_docker_like_root_is_built_in_a_user_namespace") {
+    if may_map("a_docker_like_root_is_built_in_a_user_namespace") {
         assert_eq!(Bundle::in_user_namespace().run(check_docker_like), "ok");
     }
 }
@@ -309,7 +309,7 @@ fn binds_of_files_and_directories_get_their_targets_flags_and_propagation() {
 
 #[test]
 fn idmapped_binds_show_the_ids_of_the_mapping() {
-    if !is_root("idmapped_binds_show_the_ids_of_the_mapping") {
+    if !may_map("idmapped_binds_show_the_ids_of_the_mapping") {
         return;
     }
     let owner = |at: &str| {
@@ -451,7 +451,7 @@ fn a_symlinked_rootfs_is_refused() {
 
 #[test]
 fn a_rootfs_that_the_mapped_root_cannot_reach_is_explained() {
-    if is_root("a_rootfs_that_the_mapped_root_cannot_reach_is_explained") {
+    if may_map("a_rootfs_that_the_mapped_root_cannot_reach_is_explained") {
         let bundle = Bundle::in_user_namespace();
         fs::set_permissions(bundle.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let result = bundle.run(|_| "ok".into());
@@ -509,7 +509,7 @@ fn propagation_of_the_root_is_what_the_config_says() {
 
 #[test]
 fn nothing_that_is_mounted_reaches_the_host() {
-    if !is_root("nothing_that_is_mounted_reaches_the_host") {
+    if !may_map("nothing_that_is_mounted_reaches_the_host") {
         return;
     }
     let old = kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR;
@@ -681,7 +681,7 @@ fn the_containers_proc_is_kept_and_every_other_descriptor_closed() {
 
 #[test]
 fn a_user_namespace_without_a_network_of_its_own_gets_the_hosts_sysfs_read_only() {
-    if !is_root("a_user_namespace_without_a_network_of_its_own_gets_the_hosts_sysfs_read_only") {
+    if !may_map("a_user_namespace_without_a_network_of_its_own_gets_the_hosts_sysfs_read_only") {
         return;
     }
     for gaps in [0, kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR] {
@@ -700,7 +700,7 @@ fn a_user_namespace_without_a_network_of_its_own_gets_the_hosts_sysfs_read_only(
 
 #[test]
 fn a_user_namespace_works_without_pivot_and_without_the_new_mount_calls() {
-    if !is_root("a_user_namespace_works_without_pivot_and_without_the_new_mount_calls") {
+    if !may_map("a_user_namespace_works_without_pivot_and_without_the_new_mount_calls") {
         return;
     }
     for (gaps, no_pivot) in [(0, true), (kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR, false)] {
@@ -720,7 +720,7 @@ fn a_user_namespace_works_without_pivot_and_without_the_new_mount_calls() {
 
 #[test]
 fn a_caller_without_privileges_takes_its_sources_inside() {
-    if !is_root("a_caller_without_privileges_takes_its_sources_inside") {
+    if !may_map("a_caller_without_privileges_takes_its_sources_inside") {
         return;
     }
     for gaps in [0, kernel::MOUNT_SETATTR, kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR] {
@@ -748,7 +748,7 @@ fn without_openat2_there_is_no_container_and_the_hint_says_why() {
 
 #[test]
 fn a_user_namespace_keeps_the_locked_flags_of_its_sources() {
-    if !is_root("a_user_namespace_keeps_the_locked_flags_of_its_sources") {
+    if !may_map("a_user_namespace_keeps_the_locked_flags_of_its_sources") {
         return;
     }
     for (options, expected) in [
@@ -778,7 +778,7 @@ fn a_user_namespace_keeps_the_locked_flags_of_its_sources() {
 
 #[test]
 fn an_unmapped_tty_group_is_left_out_of_devpts() {
-    if is_root("an_unmapped_tty_group_is_left_out_of_devpts") {
+    if may_map("an_unmapped_tty_group_is_left_out_of_devpts") {
         for gaps in [0, kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR] {
             let mut bundle = Bundle::in_user_namespace();
             bundle.gaps = gaps;
@@ -805,7 +805,7 @@ fn only_a_procfs_can_be_bound_on_proc() {
 
 #[test]
 fn an_old_kernel_cuts_the_hosts_trees_off_after_it_has_attached_them() {
-    if !is_root("an_old_kernel_cuts_the_hosts_trees_off_after_it_has_attached_them") {
+    if !may_map("an_old_kernel_cuts_the_hosts_trees_off_after_it_has_attached_them") {
         return;
     }
     let mut bundle = Bundle::in_user_namespace();
@@ -823,7 +823,7 @@ fn an_old_kernel_cuts_the_hosts_trees_off_after_it_has_attached_them() {
 
 #[test]
 fn a_new_file_system_can_be_idmapped() {
-    if !is_root("a_new_file_system_can_be_idmapped") {
+    if !may_map("a_new_file_system_can_be_idmapped") {
         return;
     }
     let maps = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);

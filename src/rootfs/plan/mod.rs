@@ -17,7 +17,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::options;
 use super::{Op, Root};
-use crate::error::Violation;
+use crate::error::{Violation, Warning};
 use crate::field::Field;
 use crate::host::Host;
 use crate::plan::Step;
@@ -35,6 +35,7 @@ pub struct RootfsPlan {
     pub enter: Vec<Step>,
     /// What becomes read-only or masked. Writes to /proc/sys have to be done before.
     pub finish: Vec<Step>,
+    pub warnings: Vec<Warning>,
 }
 
 /// What planning reads and what it has made so far.

@@ -8,7 +8,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount};
 use super::super::options::{self, Data, Options};
 use super::super::{Attachment, Datum, Filesystem, Finish, Op, Remount, Target, TargetKind, Tree};
 use super::Planner;
-use crate::error::Violation;
+use crate::error::{Violation, Warning};
 use crate::field::Field;
 use crate::plan::Step;
 
@@ -28,6 +28,13 @@ const COVERABLE_IN_PROC: [&str; 10] = [
 
 /// Types whose superblock is shared, or filled by others: for these `ro` is a flag of the mount alone.
 const WRITABLE_SUPERBLOCK: [&str; 6] = ["tmpfs", "ramfs", "proc", "sysfs", "mqueue", "devpts"];
+
+/// What a tmpfs takes and a bind mount hasn't got. Configs that were written for a runtime that ignores data of bind
+/// mounts have these; any other data is more likely a misspelt option, and that could be one that restricts.
+const OF_TMPFS: [&str; 6] = ["gid", "mode", "nr_blocks", "nr_inodes", "size", "uid"];
+
+/// Stands for the type of a file system that is mounted already: it has its label, and `ro` goes for the mount alone.
+const UNLABELLED: &str = "proc";
 
 /// The MS_ flag of a superblock option, for mount(2).
 const SUPERBLOCK_FLAGS: [(&str, u64); 5] = [
@@ -59,14 +66,7 @@ impl Planner<'_> {
                 self.violate(Violation::new(Field::item("/mounts", index, "/options"), why));
             }
             if options.remount {
-                let finish = Finish {
-                    attributes: options.attributes,
-                    recursive: options.recursive,
-                    propagation: options.propagation,
-                    keep: None,
-                };
-                let op = Op::Remount(Box::new(Remount { target, finish }));
-                self.plan.mount.push(Step::new(op, Field::item("/mounts", index, "")));
+                self.plan_remount(index, bind, options, target);
             } else if bind {
                 self.plan_bind(index, mount, options, target);
             } else {
@@ -103,6 +103,25 @@ impl Planner<'_> {
         Some(Target { path, follow: !options.target_nofollow, kind })
     }
 
+    /// With `bind` only the mount changes, else the file system too, if there is something to change in it.
+    fn plan_remount(&mut self, index: usize, bind: bool, options: Options, target: Target) {
+        if bind {
+            self.refuse_data_of_bind(index, &options);
+        }
+        let has_data = !bind && (!options.data.is_empty() || !options.superblock.is_empty());
+        let data = if has_data { self.filesystem_data(index, UNLABELLED, &options) } else { None };
+        let (data, joined, _) = data.unwrap_or_default();
+        let finish = Finish {
+            attributes: options.attributes,
+            recursive: options.recursive,
+            propagation: options.propagation.clone(),
+            keep: None,
+        };
+        let flags = superblock_flags(&options, UNLABELLED);
+        let op = Op::Remount(Box::new(Remount { target, data, joined, flags, finish }));
+        self.plan.mount.push(Step::new(op, Field::item("/mounts", index, "")));
+    }
+
     /// Where content still has to be made after the mount, read-only comes last.
     fn finish(&mut self, index: usize, options: &Options, target: &Target, fstype: &str) -> Finish {
         let mut finish = Finish {
@@ -123,18 +142,26 @@ impl Planner<'_> {
         finish
     }
 
+    /// A bind mount shows a file system that is configured already.
+    fn refuse_data_of_bind(&mut self, index: usize, options: &Options) {
+        for (option, data) in &options.data {
+            let value = data.value.as_deref().map(|value| format!("={value}")).unwrap_or_default();
+            let text = format!("{:?}", format!("{}{value}", data.key));
+            let field = Field::item("/mounts", index, "/options").index(*option);
+            if !value.is_empty() && OF_TMPFS.contains(&data.key.as_str()) {
+                let text = format!("{text} has no effect on a bind mount: its file system is configured already");
+                self.plan.warnings.push(Warning::new(field, text));
+                continue;
+            }
+            let why = format!("bind mounts cannot have any filesystem-specific options applied: {text}");
+            self.violate(Violation::new(field, why).hint("remove the option, or correct its spelling"));
+        }
+    }
+
     fn plan_bind(&mut self, index: usize, mount: &Mount, options: Options, target: Target) {
         let field = Field::item("/mounts", index, "");
         let source_field = Field::item("/mounts", index, "/source");
-        for (option, data) in &options.data {
-            let value = data.value.as_deref().map(|value| format!("={value}")).unwrap_or_default();
-            let why = format!(
-                "bind mounts cannot have any filesystem-specific options applied: {:?}",
-                format!("{}{value}", data.key)
-            );
-            let field = Field::item("/mounts", index, "/options").index(*option);
-            self.violate(Violation::new(field, why).hint("remove the option, or correct its spelling"));
-        }
+        self.refuse_data_of_bind(index, &options);
         let Some(source) = mount.source().as_deref().filter(|source| !source.as_os_str().is_empty()) else {
             self.violate(Violation::new(source_field, "is required for a bind mount"));
             return;
@@ -194,7 +221,7 @@ impl Planner<'_> {
             fstype: fstype_text,
             source,
             target,
-            inherit_mode: is_tmpfs && !options.data.iter().any(|(_, data)| data.key == "mode"),
+            inherit_mode: is_tmpfs && !data.iter().any(|datum| datum.key.as_c_str() == c"mode"),
             copy_up: is_tmpfs && options.copy_up,
             stand_in: (fstype == "sysfs" && self.in_user_namespace() && shares_network).then(|| c"/sys".into()),
             flags: superblock_flags(&options, fstype),
