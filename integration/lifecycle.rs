@@ -111,6 +111,10 @@ fn another_name_for_the_config_is_taken(sb: &Sandbox) {
     fs::rename(bundle.config_path(), &other).unwrap();
     let output = sb.run_with(&bundle, |call| call.arg("--config").arg(&other));
     assert_eq!(output.code, 9, "{output:?}");
+    // A relative name begins at the bundle, wherever the caller stands.
+    fs::rename(&other, bundle.dir.join("third.json")).unwrap();
+    let output = sb.run_with(&bundle, |call| call.arg("--config").arg("third.json"));
+    assert_eq!(output.code, 9, "{output:?}");
 }
 
 fn a_second_create_is_refused_and_the_first_lives_on(sb: &Sandbox) {

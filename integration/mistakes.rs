@@ -250,8 +250,13 @@ fn mistakes_around_the_bundle_are_explained(sb: &Sandbox) {
     create(&["--pid-file", "/no/such/pid"]).fails_with(&["/no/such/pid: No such file", "directory of the pid file"]);
     create(&["--pid-file", "/etc"]).fails_with(&["/etc: Is a directory", "must name a file"]);
     create(&["--preserve-fds", "9"]).fails_with(&["--preserve-fds", "Bad file descriptor", "LISTEN_FDS"]);
+    create(&["--preserve-fds", "4294967295"]).fails_with(&["--preserve-fds", "Bad file descriptor"]);
     create(&["--config", "other.json"]).fails_with(&["other.json not found", "begins at the bundle directory"]);
     create(&["--bundle", "/no/such"]).fails_with(&["chdir /no/such: No such file", "directory that holds config.json"]);
+    for (socket, expected) in [("/no/socket", "must listen"), ("/etc/passwd", "nobody listens there")] {
+        create(&["--pidfd-socket", socket]).fails_with(&[socket, "connect: ", expected]);
+    }
+    create(&["--pidfd-socket", &format!("/{}", "x".repeat(120))]).fails_with(&["Invalid argument", "107 bytes"]);
     let long = sb.call(["create", "--bundle"]).arg(&bundle.dir).arg("x".repeat(300)).output();
     long.fails_with(&["File name too long", "a shorter id"]);
     let file = sb.call(["list"]).global(&["--root", "/etc/passwd"]).output();

@@ -178,9 +178,14 @@ impl Error {
         Error::Os { doing: doing.into(), field: Field::RUNTIME, trouble, hint: "" }
     }
 
-    /// The same for std's I/O errors; an error without an errno counts as EIO.
+    /// The same for std's I/O errors. One without an errno counts as EIO, and as EINVAL where std has refused what the
+    /// kernel would refuse too: a NUL in a path, a socket's path that is too long.
     pub fn io(doing: impl Into<String>, call: Call, error: &std::io::Error) -> Error {
-        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        let without = || match error.kind() {
+            std::io::ErrorKind::InvalidInput => Errno::EINVAL,
+            _ => Errno::EIO,
+        };
+        let errno = error.raw_os_error().map_or_else(without, Errno::from_raw);
         Error::os(doing, Trouble::new(call, errno))
     }
 

@@ -60,7 +60,6 @@ static RULES: &[Rule] = &[
     rule(Errno::EINVAL, &[Call::Write], "/linux/gidMappings", Anyone, "ranges must not overlap, on either side, and there can be 340"),
     rule(Errno::EPERM, &[Call::Sethostname, Call::Setdomainname], "", Anyone, "a name of its own takes a uts namespace"),
 
-
     // Root file system and mounts: mount(2), move_mount(2), pivot_root(2).
     rule(Errno::EINVAL, &[Call::PivotRoot], "", Anyone, "the host's root is an initial ramdisk, or root.path isn't a mount of its own: try --no-pivot"),
     rule(Errno::EBUSY, &[Call::PivotRoot], "", Anyone, "root.path must not be the host's own root"),
@@ -107,7 +106,8 @@ static RULES: &[Rule] = &[
 
     // Sockets, descriptors, and what has nothing to do with the config.
     rule(Errno::ENOENT, &[Call::Connect], "", Anyone, "somebody must listen on the socket before `create`"),
-    rule(Errno::ECONNREFUSED, &[Call::Connect], "", Anyone, "the socket exists and nobody listens on it"),
+    rule(Errno::ECONNREFUSED, &[Call::Connect], "", Anyone, "nobody listens there: start who shall receive before `create`, and see that the path is a socket"),
+    rule(Errno::EINVAL, &[Call::Connect], "", Anyone, "the path of a unix socket can have 107 bytes: choose a shorter one"),
     rule(Errno::EBADF, &[Call::CheckFd], "", Anyone, "every descriptor that LISTEN_FDS and --preserve-fds count, one after another from 3 on, must be open"),
     rule(Errno::ENOENT, &[], "--log", Anyone, "the directory of the log file must exist"),
     rule(Errno::EACCES, &[], "--log", Anyone, "the caller must be allowed to write there: choose another place with --log"),

@@ -195,7 +195,7 @@ pub fn render(op: &Op) -> String {
         Op::OpenHostProc => "open the host's /proc".to_owned(),
         Op::CheckInherited { first, count } => match count {
             1 => format!("keep descriptor {first}"),
-            _ => format!("keep descriptors {first}-{}", first + count - 1),
+            _ => format!("keep descriptors {first}-{}", first.saturating_add(count.saturating_sub(1))),
         },
         Op::ConnectConsole { path } => format!("connect to the console socket {}", path.display()),
         Op::RaiseLimit { name, hard, .. } => format!("raise the hard limit {name} to {}", render_limit(*hard)),

@@ -95,7 +95,7 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         plan.first.push(hide)
     }
     plan.last.push(Step::new(
-        Op::CloseDescriptors { from: 3 + kept, keep: [Slot::CONTROL, Slot::EXEC_FIFO] },
+        Op::CloseDescriptors { from: kept.saturating_add(3), keep: [Slot::CONTROL, Slot::EXEC_FIFO] },
         Field::RUNTIME,
     ));
     match request.mode {
