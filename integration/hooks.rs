@@ -22,6 +22,7 @@ pub const CASES: &[Case] = cases![
     poststart_sees_the_running_container,
     poststop_runs_when_the_state_is_gone,
     a_failing_hook_ends_the_create,
+    many_create_container_hooks_that_fail_at_once_hold_nothing_up,
     the_error_says_which_hook_and_what_it_wrote,
     a_failing_start_container_hook_fails_the_start,
     a_failing_poststart_hook_stops_the_container,
@@ -220,6 +221,19 @@ fn poststop_runs_when_the_state_is_gone(sb: &Sandbox) {
 
 fn shell(script: &str) -> Value {
     json!({"path": "/bin/sh", "args": ["sh", "-c", script]})
+}
+
+/// Two processes report on a createContainer hook; whichever is first, none may be left unreaped in the container's pid
+/// namespace, whose init would then never end.
+fn many_create_container_hooks_that_fail_at_once_hold_nothing_up(sb: &Sandbox) {
+    sb.only_corten("is asked for this");
+    let bundle = sb.bundle().hook("createContainer", json!({"path": "/etc/passwd"})).build();
+    let run = |_| sb.call(["run", "--bundle"]).arg(&bundle.dir).arg(sb.id()).spawn();
+    let runs: Vec<_> = (0..32).map(run).collect();
+    for mut run in runs {
+        assert_eq!(run.wait(), 1);
+    }
+    sb.assert_nothing_left();
 }
 
 fn a_failing_hook_ends_the_create(sb: &Sandbox) {

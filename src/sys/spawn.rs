@@ -164,18 +164,23 @@ pub fn spawn(what: &Spawn) -> Effect<Child> {
     }
     drop(child_report);
     let mut child = Child::adopt(pid);
-    loop {
-        match read_report(&report)? {
-            None => return Ok(child),
-            Some((MOVED, pid)) => {
-                let moved = Child::adopt(pid);
-                child.wait(true)?;
-                child = moved;
-            }
-            Some((call, errno)) => {
-                child.wait(true)?;
-                return Err(Trouble::new(Call::from_u16(call), Errno::from_raw(errno)));
-            }
+    let mut failure = None;
+    // To the end of the pipe: the process that moved on may report its failure before the one that stays behind has
+    // told its pid, and a child that nobody knows of would never be reaped.
+    while let Some((call, value)) = read_report(&report)? {
+        if call == MOVED {
+            let moved = Child::adopt(value);
+            child.wait(true)?;
+            child = moved;
+        } else {
+            failure = Some(Trouble::new(Call::from_u16(call), Errno::from_raw(value)));
+        }
+    }
+    match failure {
+        None => Ok(child),
+        Some(trouble) => {
+            child.wait(true)?;
+            Err(trouble)
         }
     }
 }
