@@ -8,6 +8,9 @@ use crate::field::Field;
 pub fn unapplied(spec: &Spec) -> Vec<Field> {
     let mut fields = Vec::new();
     let Some(linux) = spec.linux() else { return fields };
+    if linux.cgroups_path().is_some() {
+        fields.push(Field::at("/linux/cgroupsPath"));
+    }
     if linux.resources().is_some() {
         fields.push(Field::at("/linux/resources"));
     }
