@@ -12,6 +12,7 @@ pub const CASES: &[Case] = cases![
     every_failing_step_is_named_and_undone,
     every_failing_step_of_a_container_with_a_user_namespace_is_named_and_undone,
     every_death_at_a_step_is_noticed_and_undone,
+    a_fault_on_the_way_down_stops_nothing,
     a_fault_around_the_wait_for_start_is_told,
     a_failing_start_leaves_a_container_to_delete,
     without_the_new_mount_calls_the_old_ones_do,
@@ -184,6 +185,18 @@ fn every_death_at_a_step_is_noticed_and_undone(sb: &Sandbox) {
             code => Some(format!("exit code {code}")),
         }
     });
+}
+
+/// What fails while a half-made container is taken down doesn't keep the rest from going.
+fn a_fault_on_the_way_down_stops_nothing(sb: &Sandbox) {
+    sb.only_corten("has faults");
+    let bundle = rich(sb).build();
+    for index in 0..steps(&plan(sb, &bundle), "undo").len() {
+        let undo = format!("undo:{index}");
+        let output = sb.run_with(&bundle, |call| call.global(&["--fault", "stage_two:9", "--fault", &undo]));
+        assert_eq!(output.code, 1, "{undo}: {output:?}");
+        sb.assert_nothing_left();
+    }
 }
 
 fn a_fault_around_the_wait_for_start_is_told(sb: &Sandbox) {

@@ -56,7 +56,7 @@ struct Flags {
 
     /// For tests: let a step fail, as STAGE:STEP[:ERRNO] or STAGE:STEP:kill
     #[arg(long, value_name = "STAGE:STEP[:ERRNO|:kill]", hide = true)]
-    fault: Option<FaultPoint>,
+    fault: Vec<FaultPoint>,
 
     /// For tests: do without these calls, as an old kernel makes one do
     #[arg(long, value_name = "CALLS", value_enum, value_delimiter = ',', hide = true)]
@@ -98,8 +98,8 @@ pub struct Globals {
     pub rootless: Rootless,
     /// Accepted for callers of old; corten finds criu in `$PATH`.
     pub criu: Option<PathBuf>,
-    /// A step that shall fail (tests).
-    pub fault: Option<FaultPoint>,
+    /// Steps that shall fail (tests).
+    pub fault: Vec<FaultPoint>,
     /// Calls that corten shall not use (tests of the ways around them).
     pub pretend_kernel_lacks: Vec<KernelCall>,
 }

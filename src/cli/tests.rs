@@ -147,8 +147,9 @@ fn a_repeated_flag_counts_as_it_was_given_last() {
 
 #[test]
 fn test_only_flags_are_typed_and_hidden() {
-    let globals = run("--fault stage_two:3:EBUSY --pretend-kernel-lacks openat2,new_mount_api,mount_setattr,clone3,close_range,pidfd state x").globals;
-    assert_eq!(globals.fault.map(|fault| (fault.stage, fault.step)), Some((Stage::StageTwo, 3)));
+    let globals = run("--fault stage_two:3:EBUSY --fault undo:0 --pretend-kernel-lacks openat2,new_mount_api,mount_setattr,clone3,close_range,pidfd state x").globals;
+    let faults: Vec<_> = globals.fault.iter().map(|fault| (fault.stage, fault.step)).collect();
+    assert_eq!(faults, [(Stage::StageTwo, 3), (Stage::Undo, 0)]);
     assert_eq!(globals.pretend_kernel_lacks.len(), 6);
     assert_eq!(globals.pretend_kernel_lacks[..2], [KernelCall::Openat2, KernelCall::NewMountApi]);
     let help = help("--help");
