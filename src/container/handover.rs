@@ -92,6 +92,6 @@ mod tests {
         let (stream, _) = listener.accept().unwrap();
         let fd = socket::receive_descriptor(stream.as_raw_fd()).unwrap();
         assert!(fs::read_link(format!("/proc/self/fd/{fd}")).unwrap().to_string_lossy().contains("pidfd"));
-        crate::sys::descriptor::close(fd);
+        crate::sys::file::close(fd);
     }
 }

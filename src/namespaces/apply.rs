@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use crate::fault::{Call, Effect, Trouble};
 use crate::namespaces::{Kind, Op};
 use crate::slots::{Slot, Slots};
-use crate::sys::{descriptor, identity, namespace, property};
+use crate::sys::{descriptor, file, identity, namespace, path, property};
 
 /// Host, before clone.
 pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
@@ -16,7 +16,7 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
         Op::Open { kind, path, slot } => {
             // Whatever stands there is opened before it can be looked at: a fifo must not wait for its other end, and a
             // terminal must not become corten's own.
-            let fd = descriptor::open_at(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;
+            let fd = path::open(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)?;
             slots.put(*slot, fd);
             check_kind(fd, *kind)
         }
@@ -28,7 +28,7 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
 /// like a namespace can't pass (runtime-tools linux_ns_path_type).
 fn check_kind(fd: RawFd, kind: Kind) -> Effect {
     let wrong = Err(Trouble::new(Call::CheckNamespace, Errno::EINVAL));
-    if descriptor::file_system(fd)? != namespace::NSFS_MAGIC {
+    if file::magic(fd)? != namespace::NSFS_MAGIC {
         return wrong;
     }
     if namespace::kind_of(fd)? == kind.flag() { Ok(()) } else { wrong }
@@ -46,9 +46,9 @@ pub fn apply(op: &Op, slots: &Slots) -> Effect {
         Op::TimeOffsets { text } => {
             // The change of user has made the process undumpable, and its /proc files the real root's.
             property::set_dumpable(true)?;
-            let fd = descriptor::open_at(slots.get(Slot::HOST_PROC)?, c"self/timens_offsets", libc::O_WRONLY)?;
+            let fd = path::open(slots.get(Slot::HOST_PROC)?, c"self/timens_offsets", libc::O_WRONLY, 0)?;
             let result = descriptor::write(fd, text.to_bytes());
-            descriptor::close(fd);
+            file::close(fd);
             property::set_dumpable(false)?;
             result
         }
@@ -56,9 +56,9 @@ pub fn apply(op: &Op, slots: &Slots) -> Effect {
             // setns with one's own time_for_children moves the caller itself, so that no second fork is needed
             // (time_namespaces(7), timens_install in the kernel).
             let proc = slots.get(Slot::HOST_PROC)?;
-            let fd = descriptor::open_at(proc, c"self/ns/time_for_children", libc::O_RDONLY)?;
+            let fd = path::open(proc, c"self/ns/time_for_children", libc::O_RDONLY, 0)?;
             let result = namespace::join(fd, Kind::Time.flag());
-            descriptor::close(fd);
+            file::close(fd);
             result
         }
         Op::LoopbackUp => namespace::interface_up(b"lo"),

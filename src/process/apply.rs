@@ -17,9 +17,9 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
     match op {
         Op::OpenHostProc => {
-            let fd = descriptor::open_at(libc::AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY)?;
+            let fd = path::open(libc::AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0)?;
             slots.put(Slot::HOST_PROC, fd);
-            match descriptor::file_system(fd)? {
+            match file::magic(fd)? {
                 PROC_SUPER_MAGIC => Ok(()),
                 _ => Err(Trouble::new(Call::CheckFilesystem, Errno::EXDEV)),
             }
@@ -132,7 +132,7 @@ fn write_host_proc(slots: &Slots, file: &CStr, value: &CStr) -> Effect {
     let resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS;
     let fd = path::openat2(proc, file, libc::O_WRONLY, resolve)?;
     let result = descriptor::write(fd, value.to_bytes());
-    descriptor::close(fd);
+    file::close(fd);
     result
 }
 
@@ -166,7 +166,7 @@ pub fn find_home(slots: &Slots, uid: u32, home: &mut [u8]) -> Effect<usize> {
                 Ok(stat) if stat.kind() == libc::S_IFREG => scan_passwd(fd, uid, home),
                 _ => None,
             };
-            descriptor::close(fd);
+            file::close(fd);
             found
         }
         Err(_) => None,

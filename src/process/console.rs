@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::{Slot, Slots};
-use crate::sys::{descriptor, path, socket, tty};
+use crate::sys::{descriptor, file, path, socket, tty};
 
 /// linux/magic.h
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
@@ -30,7 +30,7 @@ pub fn apply(slots: &mut Slots, rows: u16, columns: u16, owner: u32) -> Effect {
     let root = slots.get(Slot::ROOTFS)?;
     let master = path::open_in_root(root, c"/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY)?;
     let result = set_up(slots, master, rows, columns, owner);
-    descriptor::close(master);
+    file::close(master);
     result
 }
 
@@ -42,7 +42,7 @@ fn set_up(slots: &mut Slots, master: RawFd, rows: u16, columns: u16, owner: u32)
     }
     tty::unlock(master)?;
     let peer = tty::peer(master)?;
-    if descriptor::file_system(peer)? != DEVPTS_SUPER_MAGIC {
+    if file::magic(peer)? != DEVPTS_SUPER_MAGIC {
         return Err(Trouble::new(Call::CheckFilesystem, Errno::ENODEV));
     }
     if rows > 0 || columns > 0 {
@@ -53,7 +53,7 @@ fn set_up(slots: &mut Slots, master: RawFd, rows: u16, columns: u16, owner: u32)
     }
     let receiver = slots.take(Slot::CONSOLE).ok_or(Trouble::new(Call::Sendmsg, Errno::EBADF))?;
     socket::send_descriptor(receiver, NAME, master)?;
-    descriptor::close(receiver);
+    file::close(receiver);
     tty::take_control(peer)?;
     for stdio in 0..3 {
         descriptor::dup_to(peer, stdio)?;

@@ -15,7 +15,7 @@ const PATH_MAX: usize = libc::PATH_MAX as usize;
 pub fn apply_make(slots: &Slots, cwd: &CStr) -> Effect {
     let root = slots.get(Slot::ROOTFS)?;
     if let Ok(fd) = open(root, cwd) {
-        descriptor::close(fd);
+        file::close(fd);
         return Ok(());
     }
     let too_long = Trouble::new(Call::Mkdir, Errno::ENAMETOOLONG);
@@ -41,7 +41,7 @@ fn make_one(root: i32, buffer: &mut [u8; PATH_MAX], start: usize, end: usize) ->
     let result = (|| {
         match open(root, c_str(buffer, 0)) {
             Ok(fd) => {
-                descriptor::close(fd);
+                file::close(fd);
                 return Ok(());
             }
             Err(trouble) if trouble.errno == Errno::ENOENT => {}
@@ -58,7 +58,7 @@ fn make_one(root: i32, buffer: &mut [u8; PATH_MAX], start: usize, end: usize) ->
         }
         let parent = parent?;
         let made = file::mkdirat(parent, c_str(buffer, start), 0o755);
-        descriptor::close(parent);
+        file::close(parent);
         match made {
             Err(trouble) if trouble.errno == Errno::EEXIST => Ok(()),
             other => other,
@@ -87,8 +87,8 @@ pub fn apply_enter(slots: &mut Slots, cwd: &CStr, first: bool) -> Effect {
         return Ok(());
     }
     let entered = open(slots.get(Slot::ROOTFS)?, cwd).and_then(|fd| {
-        let result = descriptor::change_directory(fd);
-        result.map(|()| fd).inspect_err(|_| descriptor::close(fd))
+        let result = file::fchdir(fd);
+        result.map(|()| fd).inspect_err(|_| file::close(fd))
     });
     match entered {
         Ok(fd) => {

@@ -14,7 +14,7 @@ use nix::unistd;
 use crate::error::{Doing, Result};
 use crate::process::notify::Relay;
 use crate::sys::wait::{self, End};
-use crate::sys::{descriptor, property, tty};
+use crate::sys::{file, property, tty};
 
 /// Signals that are caught from before the clone, so that none that comes early is lost: a container that ends at once
 /// must not leave its runtime waiting.
@@ -79,7 +79,7 @@ fn wait_relaying(pid: i32, signals: &Signals, terminal: Option<OwnedFd>, relay: 
         }
         told_to_leave |= take_signals(pid, signals, Some(master.as_fd()), &mut end)?;
         if end.is_some() {
-            peer.take().into_iter().for_each(descriptor::close);
+            peer.take().into_iter().for_each(file::close);
         }
         if end.is_none() {
             to_container.pump();
@@ -87,7 +87,7 @@ fn wait_relaying(pid: i32, signals: &Signals, terminal: Option<OwnedFd>, relay: 
         from_container.pump();
         relay.as_mut().map(Relay::pump);
     }
-    peer.into_iter().for_each(descriptor::close);
+    peer.into_iter().for_each(file::close);
     end.map_or_else(|| wait::wait(pid).doing(|| "wait for the container"), Ok)
 }
 

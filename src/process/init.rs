@@ -18,7 +18,7 @@ use crate::process::{Op as ProcessOp, executable};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, mount, stream};
+use crate::sys::{descriptor, file, mount, stream};
 use crate::{namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
@@ -156,7 +156,7 @@ impl Init<'_> {
             Point::Ready => {
                 let control = self.slots.take(Slot::CONTROL).ok_or(Trouble::new(Call::Sendmsg, Errno::EBADF))?;
                 let sent = Message::At(point).send(control);
-                descriptor::close(control);
+                file::close(control);
                 sent
             }
             Point::ExecFifo => self.await_start(),

@@ -21,7 +21,7 @@ use crate::process::{Op as ProcessOp, hooks};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, pidfd, socket, wait};
+use crate::sys::{file, pidfd, socket, wait};
 use crate::{namespaces, process, rootfs};
 
 /// What a launch is given beside the plan.
@@ -75,7 +75,7 @@ pub fn launch(mut launch: Launch, take_terminal: bool) -> Result<Launched, Failu
     match result {
         Ok(room) => launch.run(slots, room),
         Err(failure) => {
-            slots.filled().for_each(descriptor::close);
+            slots.filled().for_each(file::close);
             Err(failure)
         }
     }
@@ -166,23 +166,23 @@ impl Launch<'_> {
         let cloned = clone::clone(self.plan.launch.clone.0);
         let pid = match cloned {
             Ok(Side::Child) => {
-                descriptor::close(control);
+                file::close(control);
                 init.run()
             }
             Ok(Side::Parent(pid)) => pid,
             Err(trouble) => return Err(self.clone_error(trouble).into()),
         };
         // The child's end must close here, or its death would never be seen as the end of the conversation.
-        theirs.into_iter().for_each(descriptor::close);
+        theirs.into_iter().for_each(file::close);
         // The other descriptors in the slots were for the child alone; the fifo stays with the caller.
         let fifo = init.slots.take(Slot::EXEC_FIFO);
         init.slots.take(Slot::CONTROL);
-        init.slots.filled().for_each(descriptor::close);
+        init.slots.filled().for_each(file::close);
         let mut talk = Conversation { launch: self, pid, reaped: false, control, page, warnings: Vec::new() };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
-        descriptor::close(control);
-        fifo.into_iter().for_each(descriptor::close);
+        file::close(control);
+        fifo.into_iter().for_each(file::close);
         match result {
             Ok(()) => Ok(Launched { pid, console, notify: None, warnings, page }),
             // A pid that has been reaped may be a stranger's by now.

@@ -10,7 +10,7 @@ use crate::fault::{self, Call, DETAIL, Effect, Trouble};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
 use crate::sys::stream;
-use crate::sys::{descriptor, identity, wait};
+use crate::sys::{descriptor, file, identity, wait};
 
 /// A hook with all its arrays built.
 pub struct StartHook {
@@ -35,8 +35,8 @@ pub fn apply(hook: &StartHook, detail: &mut [u8; DETAIL]) -> Effect {
     match clone::clone(0)? {
         Side::Child => become_hook(hook, input_read, output_write),
         Side::Parent(pid) => {
-            descriptor::close(input_read);
-            descriptor::close(output_write);
+            file::close(input_read);
+            file::close(output_write);
             stream::set_nonblocking(input_write);
             stream::set_nonblocking(output_read);
             watch(hook, pid, input_write, output_read, detail)
@@ -117,7 +117,7 @@ fn watch(hook: &StartHook, pid: i32, input: RawFd, output: RawFd, detail: &mut [
             break;
         };
         if takes && !feed.go_on(input) {
-            descriptor::close(input);
+            file::close(input);
             input = -1;
         }
         let mut bytes = [0u8; DETAIL];
@@ -126,7 +126,7 @@ fn watch(hook: &StartHook, pid: i32, input: RawFd, output: RawFd, detail: &mut [
             match stream::read_some(output, &mut bytes) {
                 None => break,
                 Some(0) => {
-                    descriptor::close(output);
+                    file::close(output);
                     output = -1;
                 }
                 Some(n) => keep(detail, &mut used, bytes.get(..n).unwrap_or_default()),
@@ -141,7 +141,7 @@ fn watch(hook: &StartHook, pid: i32, input: RawFd, output: RawFd, detail: &mut [
     }
     for fd in [input, output, process] {
         if fd >= 0 {
-            descriptor::close(fd);
+            file::close(fd);
         }
     }
     let end = wait::wait(pid)?;

@@ -93,9 +93,9 @@ mod tests {
             let got = Message::receive(b).unwrap().unwrap();
             assert_eq!(got.to_bytes(), message.to_bytes());
         }
-        crate::sys::descriptor::close(a);
+        crate::sys::file::close(a);
         assert!(Message::receive(b).unwrap().is_none());
-        crate::sys::descriptor::close(b);
+        crate::sys::file::close(b);
     }
 
     #[test]

@@ -6,13 +6,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
-use crate::sys::{check, check_int, kernel};
-
-/// Opens `path` relative to `dir`. O_CLOEXEC is always added.
-pub fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Effect<RawFd> {
-    // SAFETY: the path is NUL-terminated; no mode is needed because O_CREAT isn't used through this wrapper.
-    check_int(unsafe { libc::openat(dir, path.as_ptr(), flags | libc::O_CLOEXEC) }, Call::Open)
-}
+use crate::sys::{check, check_int, file, kernel};
 
 /// Reads until the buffer is full or the file ends, resuming after signals.
 pub fn read(fd: RawFd, buffer: &mut [u8]) -> Effect<usize> {
@@ -42,12 +36,6 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Effect {
     }
 }
 
-/// Closes a descriptor; trouble is of no use to anyone.
-pub fn close(fd: RawFd) {
-    // SAFETY: closing a number is memory safe; callers pass descriptors that they own.
-    unsafe { libc::close(fd) };
-}
-
 /// Closes all descriptors from `first` on but for those in `keep`; no order is needed there, and -1 is nothing.
 pub fn close_all_but(first: u32, keep: &[RawFd]) {
     let mut from = first;
@@ -70,14 +58,14 @@ fn close_between(first: u32, last: u32) {
     let closed =
         !kernel::lacks(kernel::CLOSE_RANGE) && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 };
     if !closed {
-        (first..=last).for_each(|fd| close(fd as RawFd));
+        (first..=last).for_each(|fd| file::close(fd as RawFd));
     }
 }
 
 /// Closes all descriptors from `first` on (close_range(2), Linux 5.9), else one by one up to the limit of open files.
 pub fn close_from(first: u32) {
     if !close_range(first, 0) {
-        each_above(first, close);
+        each_above(first, file::close);
     }
 }
 
@@ -123,15 +111,6 @@ pub fn is_cloexec(fd: RawFd) -> Effect<bool> {
     check_int(unsafe { libc::fcntl(fd, libc::F_GETFD) }, Call::Fcntl).map(|flags| flags & libc::FD_CLOEXEC != 0)
 }
 
-/// The magic number of the file system that a descriptor stands on (statfs(2)).
-pub fn file_system(fd: RawFd) -> Effect<i64> {
-    // SAFETY: statfs is plain data, for which zeroes are valid.
-    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: stat lives through the call.
-    check_int(unsafe { libc::fstatfs(fd, &mut stat) }, Call::Fstatfs)?;
-    Ok(stat.f_type)
-}
-
 /// What fstat(2) says of a descriptor.
 pub fn stat(fd: RawFd) -> Effect<libc::stat> {
     // SAFETY: stat is plain data, for which zeroes are valid.
@@ -168,18 +147,6 @@ pub fn may_execute(path: &CStr) -> Effect {
 pub fn change_owner(fd: RawFd, uid: u32) -> Effect {
     // SAFETY: takes numbers; -1 leaves the group.
     check_int(unsafe { libc::fchown(fd, uid, u32::MAX) }, Call::Chown).map(drop)
-}
-
-/// Makes an open directory the working directory.
-pub fn change_directory(fd: RawFd) -> Effect {
-    // SAFETY: takes a number.
-    check_int(unsafe { libc::fchdir(fd) }, Call::Fchdir).map(drop)
-}
-
-/// Changes the working directory by path.
-pub fn change_directory_path(path: &CStr) -> Effect {
-    // SAFETY: the path is NUL-terminated.
-    check_int(unsafe { libc::chdir(path.as_ptr()) }, Call::Chdir).map(drop)
 }
 
 /// Whether the working directory is inside the caller's root: the kernel's getcwd marks a directory that isn't

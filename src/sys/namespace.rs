@@ -42,6 +42,6 @@ pub fn interface_up(name: &[u8]) -> Effect {
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: the request lives through the call and its name ends with NUL.
     let result = check_int(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &request) }, Call::Ioctl);
-    super::descriptor::close(socket);
+    super::file::close(socket);
     result.map(drop)
 }

@@ -112,7 +112,7 @@ pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
 /// Receives one descriptor and closes the socket: nothing else is to come.
 pub fn receive_last(socket: RawFd) -> Effect<OwnedFd> {
     let received = receive_descriptor(socket);
-    super::descriptor::close(socket);
+    super::file::close(socket);
     // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
     received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
