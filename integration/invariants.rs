@@ -78,7 +78,8 @@ const ON_THE_HOST: [(&str, &[&str], &str); 8] = [
 ];
 
 /// Files whose types the child reads and whose functions are the host's, but for the ones named here.
-const VOCABULARY: [(&str, &[&str]); 5] = [
+const VOCABULARY: [(&str, &[&str]); 6] = [
+    ("cgroups/mod.rs", &[]),
     ("namespaces/mod.rs", &["flag"]),
     ("plan.rs", &["steps", "ordinal"]),
     ("process/mod.rs", &[]),
@@ -201,6 +202,7 @@ fn code_after_clone_knows_no_json() {
 fn the_code_that_runs_after_clone_is_found() {
     let code = child_code();
     for path in [
+        "cgroups/apply.rs",
         "fault.rs",
         "namespaces/apply.rs",
         "process/apply.rs",
@@ -267,10 +269,12 @@ fn domain(source: &Source) -> &str {
 /// The four domains, and every way from one into another. Planning a process asks what namespaces there are; the
 /// interpreter, on both sides, hands a step to the domain that knows it; a report asks a domain for its hints.
 const DOMAINS: [&str; 4] = ["namespaces", "cgroups", "rootfs", "process"];
-const BETWEEN_DOMAINS: [(&str, &str, &str); 13] = [
+const BETWEEN_DOMAINS: [(&str, &str, &str); 15] = [
+    ("process/init.rs", "cgroups/apply.rs", "apply"),
     ("process/init.rs", "namespaces/apply.rs", "apply"),
     ("process/init.rs", "namespaces/mod.rs", "Op"),
     ("process/init.rs", "rootfs/apply/mod.rs", "apply"),
+    ("process/launch.rs", "cgroups/make.rs", "apply_host"),
     ("process/launch.rs", "namespaces/adopt.rs", "apply_adopt"),
     ("process/launch.rs", "namespaces/apply.rs", "apply_host"),
     ("process/launch.rs", "rootfs/apply/mod.rs", "apply_host"),

@@ -21,7 +21,8 @@ mod similar;
 mod verbs;
 mod walk;
 
-pub use globals::{CgroupDriver, FaultPoint, Globals, Injected, KernelCall, Rootless};
+pub use crate::request::CgroupDriver;
+pub use globals::{FaultPoint, Globals, Injected, KernelCall, Rootless};
 pub use verbs::*;
 
 /// One command, understood.

@@ -32,7 +32,7 @@ calls! {
     Mknod = "mknodat", Mmap = "mmap", Mount = "mount", MountSetattr = "mount_setattr", MoveMount = "move_mount",
     Open = "openat", Openat2 = "openat2", OpenTree = "open_tree", Personality = "personality", Pidfd = "pidfd_open",
     Pipe = "pipe2", PivotRoot = "pivot_root", Poll = "ppoll", Prctl = "prctl", Prlimit = "prlimit64", Read = "read",
-    Readlink = "readlinkat", Recvmsg = "recvmsg", SchedSetattr = "sched_setattr", Sendmsg = "sendmsg",
+    Readlink = "readlinkat", Rmdir = "rmdir", Recvmsg = "recvmsg", SchedSetattr = "sched_setattr", Sendmsg = "sendmsg",
     SetMempolicy = "set_mempolicy", Setdomainname = "setdomainname", Setgid = "setresgid", Setgroups = "setgroups",
     Sethostname = "sethostname", Setns = "setns", Setsid = "setsid", Setuid = "setresuid", Sigaction = "rt_sigaction",
     Sigprocmask = "rt_sigprocmask", Socket = "socketpair", Spawn = "posix_spawn", Stat = "fstatat", Symlink = "symlinkat", Umount = "umount2",
@@ -40,7 +40,7 @@ calls! {
     Rename = "renameat", Setxattr = "setxattr", Flock = "flock", Sched = "sched_setaffinity",
     // Not calls but checks of corten's own, so that a fault can name them.
     FindExecutable = "(search in $PATH)", CheckFilesystem = "(check of the file system)", CheckDevice = "(check of the device)",
-    CheckCwd = "(check of the working directory)", CheckNamespace = "(check of the namespace)", Hook = "(hook)",
+    CheckCwd = "(check of the working directory)", CheckNamespace = "(check of the namespace)", CheckCgroup = "(check of the cgroup)", Hook = "(hook)",
     CheckTarget = "(check of the mount target)", MapIds = "(newuidmap or newgidmap)", CheckFd = "(check of the inherited descriptor)", Ambient = "prctl(PR_CAP_AMBIENT)",
 }
 

@@ -1,8 +1,11 @@
 //! Facts about the host that planning depends on, probed once. Planning reads a `Host` and never the host itself, so
 //! a test can plan for a machine that it doesn't run on.
 
+pub mod cgroups;
+
 use nix::unistd;
 
+use self::cgroups::Layout;
 use crate::sys::capability;
 
 /// What the machine and the calling process offer.
@@ -19,6 +22,8 @@ pub struct Host {
     pub effective: u64,
     /// The highest capability that the kernel knows.
     pub last_capability: u8,
+    /// The hierarchies of control groups.
+    pub cgroups: Layout,
 }
 
 impl Host {
@@ -32,10 +37,11 @@ impl Host {
             bounding: capabilities.bounding,
             effective: capabilities.effective,
             last_capability: capabilities.last,
+            cgroups: Layout::probe(),
         }
     }
 
-    /// A machine for tests: root on a current kernel with every capability.
+    /// A machine for tests: root on a current kernel with every capability and cgroup v2.
     pub fn fixture() -> Host {
         Host {
             euid: 0,
@@ -44,6 +50,7 @@ impl Host {
             bounding: (1 << 41) - 1,
             effective: (1 << 41) - 1,
             last_capability: 40,
+            cgroups: Layout::fixture_unified(),
         }
     }
 

@@ -6,6 +6,8 @@
 
 use oci_spec::runtime::Spec;
 
+use crate::cgroups::Group;
+use crate::cgroups::plan::CgroupPlan;
 use crate::error::{Violation, Warning};
 use crate::fault::Stage;
 use crate::field::Field;
@@ -14,7 +16,7 @@ use crate::namespaces::plan::{Launch, NamespacePlan};
 use crate::process::plan::{Context, Exec, ProcessPlan};
 use crate::request::Request;
 use crate::rootfs::plan::RootfsPlan;
-use crate::slots::SlotCounter;
+use crate::slots::{Slot, SlotCounter};
 use crate::{cgroups, namespaces, process, rootfs};
 
 /// One effect that a user would understand as a sentence, and the field that asked for it.
@@ -138,6 +140,10 @@ pub struct Plan {
     /// In the host process, when something went wrong.
     pub undo: Vec<Step>,
     pub exec: Exec,
+    /// Where the container's cgroups are.
+    pub group: Group,
+    /// The cgroup of version 2 that clone puts the child into.
+    pub into_cgroup: Option<Slot>,
     /// How many slots the steps use.
     pub slots: usize,
     pub warnings: Vec<Warning>,
@@ -181,6 +187,16 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         namespaces::plan::plan_namespaces(spec, host, &mut slots);
     let RootfsPlan { host: sources, mount, enter, finish, warnings: of_mounts } =
         rootfs::plan::plan_rootfs(spec, host, request, &mut slots)?;
+    let CgroupPlan {
+        group,
+        host: limit,
+        adopt: place,
+        enter: join,
+        last: late,
+        undo: leave,
+        into,
+        warnings: of_limits,
+    } = cgroups::plan::plan_cgroups(spec, host, request, &mut slots)?;
     let context = Context { host, request, wants: &wants };
     let ProcessPlan {
         host: connect,
@@ -191,6 +207,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         mounted,
         inside,
         last,
+        ready,
         start,
         exec,
         mut warnings,
@@ -200,20 +217,23 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     if !mounted.is_empty() {
         stage_two.push(Step::new(Point::Mounted, Field::at("/hooks")));
     }
-    stage_two.extend([enter, inside, finish, last].concat());
+    stage_two.extend([enter, inside, finish, last, late, ready].concat());
 
     warnings.extend(of_mounts);
+    warnings.extend(of_limits);
     warn_unapplied(spec, &mut warnings);
     Ok(Plan {
         launch,
-        host: [connect, open, sources].concat(),
-        adopt: [adopt, raise].concat(),
-        stage_one: [first, identity, rest, hide, fork].concat(),
+        host: [connect, open, sources, limit].concat(),
+        adopt: [adopt, raise, place].concat(),
+        stage_one: [first, identity, join, rest, hide, fork].concat(),
         stage_two,
         mounted,
         start,
-        undo: plan_undo(spec),
+        undo: plan_undo(spec, leave),
         exec,
+        group,
+        into_cgroup: into,
         slots: slots.len(),
         warnings,
     })
@@ -221,15 +241,17 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
 
 /// What takes a half-made container down, last effect first; poststop hooks come after everything (runtime-spec,
 /// "Lifecycle").
-fn plan_undo(spec: &Spec) -> Vec<Step> {
-    let take_down = [process::Op::KillInit, process::Op::RemoveRecord].map(|op| Step::new(op, Field::RUNTIME));
-    take_down.into_iter().chain(process::plan::plan_poststop(spec)).collect()
+fn plan_undo(spec: &Spec, leave: Vec<Step>) -> Vec<Step> {
+    let mut undo = vec![Step::new(process::Op::KillInit, Field::RUNTIME)];
+    undo.extend(leave);
+    undo.push(Step::new(process::Op::RemoveRecord, Field::RUNTIME));
+    undo.extend(process::plan::plan_poststop(spec));
+    undo
 }
 
 /// One line that names every field whose domain corten doesn't apply yet.
 fn warn_unapplied(spec: &Spec, warnings: &mut Vec<Warning>) {
-    let mut fields = cgroups::plan::unapplied(spec);
-    fields.extend(process::plan::unapplied(spec));
+    let fields = process::plan::unapplied(spec);
     if !fields.is_empty() {
         let names: Vec<_> = fields.iter().map(Field::to_string).collect();
         warnings.push(Warning::plain(format!("not applied by this version of corten: {}", names.join(", "))));

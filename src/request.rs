@@ -14,6 +14,19 @@ pub enum Mode {
     },
 }
 
+/// Who makes the control groups.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// corten itself, in the file system.
+    #[default]
+    Cgroupfs,
+    /// systemd, asked over D-Bus.
+    Systemd,
+    /// Nobody.
+    Disabled,
+}
+
 /// One call of `create` or `run`.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -36,6 +49,9 @@ pub struct Request {
     pub listen_fd_names: Option<String>,
     /// Where the container's readiness goes (sd_notify(3)), if the caller wants to know of it.
     pub notify_socket: Option<NotifySocket>,
+    pub cgroup_driver: CgroupDriver,
+    /// A control group that the caller may not make, and that nothing in the config needs, is done without.
+    pub rootless: bool,
     pub no_subreaper: bool,
     /// Rows and columns of the caller's terminal, for a foreground run whose config has no consoleSize.
     pub terminal_size: Option<(u16, u16)>,
@@ -57,6 +73,8 @@ impl Request {
             listen_fds: 0,
             listen_fd_names: None,
             notify_socket: None,
+            cgroup_driver: CgroupDriver::Cgroupfs,
+            rootless: false,
             no_subreaper: false,
             terminal_size: None,
         }

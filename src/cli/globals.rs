@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::fault::Stage;
 use crate::host::Host;
 use crate::log;
+use crate::request::CgroupDriver;
 use crate::sys::kernel;
 
 /// The flags as they are typed.
@@ -168,17 +169,6 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// Who makes the control groups.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CgroupDriver {
-    /// corten itself, in the file system.
-    Cgroupfs,
-    /// systemd, asked over D-Bus.
-    Systemd,
-    /// Nobody.
-    Disabled,
-}
-
 /// Whether missing permission on control groups is passed over.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rootless {
@@ -210,6 +200,7 @@ impl Globals {
             KernelCall::Clone3 => kernel::CLONE3,
             KernelCall::CloseRange => kernel::CLOSE_RANGE,
             KernelCall::Pidfd => kernel::PIDFD,
+            KernelCall::IntoCgroup => kernel::INTO_CGROUP,
         };
         self.pretend_kernel_lacks.iter().map(bit).fold(0, |gaps, gap| gaps | gap)
     }
@@ -228,6 +219,8 @@ pub enum KernelCall {
     Clone3,
     CloseRange,
     Pidfd,
+    /// CLONE_INTO_CGROUP.
+    IntoCgroup,
 }
 
 /// A step that shall fail, for tests: `stage_two:3`, `stage_two:3:EBUSY`, `host:0:kill`.

@@ -11,13 +11,13 @@ use crate::host::Host;
 use crate::log::Log;
 use crate::plan;
 
-pub fn run(_globals: &Globals, args: BundleArgs, _log: &mut Log) -> Result<i32> {
+pub fn run(globals: &Globals, args: BundleArgs, _log: &mut Log) -> Result<i32> {
     let bundle = launch::bundle(&args.bundle)?;
     let host = Host::probe();
-    let mut request = launch::dry_request(bundle, &Default::default());
+    let mut request = launch::dry_request(globals, &host, bundle, &Default::default());
     let loaded = config::bundle::load(&request.bundle, args.config.as_deref());
     if let Ok(config) = &loaded {
-        request = launch::dry_request(request.bundle, &config.spec);
+        request = launch::dry_request(globals, &host, request.bundle, &config.spec);
     }
     let (mut violations, mut warnings) = validate::judge(args.config.as_deref(), &request, &host)?;
     if let (true, Ok(config)) = (violations.is_empty(), &loaded) {

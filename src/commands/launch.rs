@@ -17,7 +17,7 @@ use crate::plan::{self, Plan};
 use crate::process::init::Injection;
 use crate::process::launch::Launched;
 use crate::process::notify;
-use crate::request::{Mode, NotifyAddress, NotifySocket, Request};
+use crate::request::{CgroupDriver, Mode, NotifyAddress, NotifySocket, Request};
 use crate::sys::tty;
 
 /// The request behind a command line.
@@ -37,16 +37,21 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
         listen_fd_names: std::env::var("LISTEN_FDNAMES").ok(),
         // Filled in by `create`, which knows the container's directory.
         notify_socket: None,
+        // These depend on the host.
+        cgroup_driver: CgroupDriver::default(),
+        rootless: false,
         no_subreaper,
         terminal_size: tty::size(0),
     })
 }
 
 /// The request of `plan` and `check`: a `create` that has a console socket if the config wants a terminal.
-pub fn dry_request(bundle: PathBuf, spec: &Spec) -> Request {
+pub fn dry_request(globals: &Globals, host: &Host, bundle: PathBuf, spec: &Spec) -> Request {
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
     Request {
         console_socket: terminal.then(|| PathBuf::from("CONSOLE-SOCKET")),
+        cgroup_driver: globals.cgroup_driver,
+        rootless: globals.rootless.applies(host),
         ..Request::new("ID", bundle, Mode::Create)
     }
 }
@@ -85,7 +90,12 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     ContainerId::parse(&request.id)?;
     let config = config::bundle::load(&request.bundle, args.config.as_deref())?;
     let host = Host::probe();
-    let request = &Request { notify_socket: notify_socket(globals, &request.id, &config.spec, log), ..request.clone() };
+    let request = &Request {
+        notify_socket: notify_socket(globals, &request.id, &config.spec, log),
+        cgroup_driver: globals.cgroup_driver,
+        rootless: globals.rootless.applies(&host),
+        ..request.clone()
+    };
     let plan = plan(&config, request, &host)?;
     log.debug(|| unknown_properties(&config));
     warnings(&config.warnings, &plan).into_iter().for_each(|warning| log.warn(warning));

@@ -11,11 +11,12 @@ use crate::host::Host;
 use crate::log::Log;
 use crate::plan::{self, Plan};
 
-pub fn run(_globals: &Globals, args: BundleArgs, log: &mut Log) -> Result<i32> {
+pub fn run(globals: &Globals, args: BundleArgs, log: &mut Log) -> Result<i32> {
     let bundle = launch::bundle(&args.bundle)?;
     let config = config::bundle::load(&bundle, args.config.as_deref())?;
-    let request = launch::dry_request(bundle, &config.spec);
-    let plan = launch::plan(&config, &request, &Host::probe())?;
+    let host = Host::probe();
+    let request = launch::dry_request(globals, &host, bundle, &config.spec);
+    let plan = launch::plan(&config, &request, &host)?;
     launch::warnings(&config.warnings, &plan).into_iter().for_each(|warning| log.warn(warning));
     let text = if args.json { render_json(&plan)? } else { render_text(&plan, &config.bytes) };
     print(text.as_bytes())?;

@@ -15,6 +15,7 @@ use super::init::Init;
 use super::status::Status;
 use super::store::Guard;
 use super::{ContainerId, Record, Store, Warning, fifo, handover, notify};
+use crate::cgroups::{Op as CgroupOp, group, remove};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Stage;
 use crate::plan::{Op, Plan};
@@ -59,12 +60,16 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
 
 fn new_record(creation: &Creation) -> Record {
     let Creation { spec, request, plan, .. } = creation;
+    // On record before anything is made, so that even a `create` that is killed leaves nothing that can't be found.
+    let mut group = plan.group.clone();
+    group::probe_missing(&mut group);
     let hooks = hooks::plan::plan_hooks(spec);
     Record {
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         poststart: hooks.poststart,
         poststop: hooks.poststop,
         private_pid_namespace: plan.launch.private_pid(),
+        group,
         has_process: spec.process().is_some(),
         notify_socket: request.notify_socket.as_ref().map(|notify| notify.address.as_str().to_owned()),
         terminal: spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false)),
@@ -136,6 +141,7 @@ impl Creation<'_> {
                     pid.into_iter().for_each(wait::kill_and_reap);
                     Ok(())
                 }
+                Op::Cgroup(CgroupOp::Remove) => remove::remove(&record.group),
                 Op::Process(ProcessOp::RemoveRecord) => guard.take().map_or(Ok(()), |guard| guard.remove()),
                 Op::Process(ProcessOp::Hook { kind: Kind::Poststop, hook, .. }) => {
                     let state = record.state_json(Status::Stopped);

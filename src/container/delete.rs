@@ -8,6 +8,7 @@ use super::init::LiveInit;
 use super::record::Record;
 use super::status::{Status, Verb, permit};
 use super::{Store, Warning};
+use crate::cgroups::remove::remove;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::process::hooks::{Kind, Place, run_hooks};
@@ -77,6 +78,7 @@ fn end(init: Option<LiveInit>) -> Result<()> {
 /// the deletion goes on (runtime-spec, "Lifecycle", step 13).
 pub fn destroy(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> Result<()> {
     end(record.init.map_or(Ok(None), |init| init.hold())?)?;
+    remove(&record.group)?;
     dir.remove()?;
     let state = record.state_json(Status::Stopped);
     for (index, hook) in record.poststop.iter().enumerate() {

@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::init::Init;
 use super::status::Status;
+use crate::cgroups::Group;
 use crate::error::{Error, Result};
 use crate::process::hooks::{Hook, StateJson};
 
@@ -39,6 +40,9 @@ pub struct Record {
     pub poststop: Vec<Hook>,
     /// The container has a pid namespace of its own, so its processes end with its init.
     pub private_pid_namespace: bool,
+    /// Where the container's cgroups are.
+    #[serde(default)]
+    pub group: Group,
     /// config.json has a `process`; without one the container can be made but not started.
     pub has_process: bool,
     pub terminal: bool,
@@ -63,6 +67,7 @@ impl Record {
             poststart: Vec::new(),
             poststop: Vec::new(),
             private_pid_namespace: true,
+            group: Group::default(),
             has_process: true,
             terminal: false,
             notify_socket: None,

@@ -19,7 +19,7 @@ use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
 use crate::sys::{descriptor, file, mount, stream};
-use crate::{namespaces, rootfs};
+use crate::{cgroups, namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Init<'a> {
     pub image: Image,
     pub hooks: Vec<StartHook>,
     pub injections: &'a [Injection],
+    /// clone has put the child into its cgroup of version 2.
+    pub in_cgroup: bool,
     /// Which of the candidates is the program.
     pub found: usize,
     pub home: Box<[u8; libc::PATH_MAX as usize]>,
@@ -96,7 +98,7 @@ impl Init<'_> {
         match &step.op {
             Op::Namespace(namespaces::Op::Fork) => self.fork()?,
             Op::Namespace(op) => namespaces::apply::apply(op, &self.slots)?,
-            Op::Cgroup(op) => match *op {},
+            Op::Cgroup(op) => cgroups::apply::apply(op, &mut self.slots, self.in_cgroup)?,
             Op::Rootfs(op) => rootfs::apply::apply(op, &mut self.slots)?,
             Op::Process(op) => return self.process_step(op),
             Op::Sync(point) => self.sync(*point)?,

@@ -22,7 +22,7 @@ use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
 use crate::sys::{file, pidfd, socket, wait};
-use crate::{namespaces, process, rootfs};
+use crate::{cgroups, namespaces, process, rootfs};
 
 /// What a launch is given beside the plan.
 pub struct Launch<'a> {
@@ -159,11 +159,12 @@ impl Launch<'_> {
             image,
             hooks,
             injections: self.injections,
+            in_cgroup: false,
             found: 0,
             home: Box::new([0; libc::PATH_MAX as usize]),
             detail: Box::new([0; crate::fault::DETAIL]),
         };
-        let cloned = clone::clone(self.plan.launch.clone.0);
+        let cloned = self.clone(&mut init);
         let pid = match cloned {
             Ok(Side::Child) => {
                 file::close(control);
@@ -188,6 +189,19 @@ impl Launch<'_> {
             // A pid that has been reaped may be a stranger's by now.
             Err(error) => Err(Failure { error, pid: (!reaped).then_some(pid) }),
         }
+    }
+
+    /// Clones the child, straight into its cgroup where the kernel can (Linux 5.7); else it enters by itself.
+    fn clone(&self, init: &mut Init) -> Effect<Side> {
+        let flags = self.plan.launch.clone.0;
+        if let Some(cgroup) = self.plan.into_cgroup.and_then(|slot| init.slots.find(slot)) {
+            init.in_cgroup = true;
+            match clone::clone_into(flags, cgroup) {
+                Err(trouble) if trouble.errno == Errno::ENOSYS => init.in_cgroup = false,
+                cloned => return cloned,
+            }
+        }
+        clone::clone(flags)
     }
 
     fn clone_error(&self, trouble: Trouble) -> Error {
@@ -345,7 +359,7 @@ impl Conversation<'_, '_> {
 fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
     match &step.op {
         Op::Namespace(op) => namespaces::apply::apply_host(op, slots),
-        Op::Cgroup(op) => match *op {},
+        Op::Cgroup(op) => cgroups::make::apply_host(op, slots),
         Op::Rootfs(op) => rootfs::apply::apply_host(op, slots),
         Op::Process(op) => process::apply::apply_host(op, slots),
         Op::Sync(_) => Err(Trouble::new(Call::None, Errno::EPROTO)),

@@ -49,6 +49,8 @@ pub struct ProcessPlan {
     pub inside: Vec<Step>,
     /// The rest of stage two, down to the container's own rights.
     pub last: Vec<Step>,
+    /// The end of stage two: what isn't for the program is closed, the host is told, and the word to go on awaited.
+    pub ready: Vec<Step>,
     pub start: Vec<Step>,
     pub exec: Exec,
     pub warnings: Vec<Warning>,
@@ -94,16 +96,16 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
     } else {
         plan.first.push(hide)
     }
-    plan.last.push(Step::new(
+    plan.ready.push(Step::new(
         Op::CloseDescriptors { from: kept.saturating_add(3), keep: [Slot::CONTROL, Slot::EXEC_FIFO] },
         Field::RUNTIME,
     ));
     match request.mode {
         Mode::Create => {
-            plan.last.push(Step::new(Point::Ready, Field::RUNTIME));
-            plan.last.push(Step::new(Point::ExecFifo, Field::RUNTIME));
+            plan.ready.push(Step::new(Point::Ready, Field::RUNTIME));
+            plan.ready.push(Step::new(Point::ExecFifo, Field::RUNTIME));
         }
-        Mode::Run { .. } => plan.last.push(Step::new(Point::Recorded, Field::RUNTIME)),
+        Mode::Run { .. } => plan.ready.push(Step::new(Point::Recorded, Field::RUNTIME)),
     }
     plan_start(&mut plan, spec);
     plan.exec.inherited = kept;

@@ -19,6 +19,8 @@ pub const CLONE3: u32 = 1 << 3;
 pub const CLOSE_RANGE: u32 = 1 << 4;
 /// pidfd_open and pidfd_send_signal (Linux 5.3).
 pub const PIDFD: u32 = 1 << 5;
+/// clone3's CLONE_INTO_CGROUP (Linux 5.7).
+pub const INTO_CGROUP: u32 = 1 << 6;
 
 static GAPS: AtomicU32 = AtomicU32::new(0);
 static PROBED: AtomicBool = AtomicBool::new(false);

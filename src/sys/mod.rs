@@ -2,6 +2,7 @@
 //! wraps one family of calls. A wrapper takes and returns plain values, allocates nothing, and names its call in the
 //! [`Trouble`] it returns.
 
+pub mod affinity;
 pub mod capability;
 pub mod clone;
 pub mod descriptor;

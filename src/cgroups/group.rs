@@ -1,0 +1,137 @@
+//! Where a container's cgroups are: decided by planning, kept in state.json, used by every later verb.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The version of a hierarchy's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Version {
+    V1,
+    V2,
+}
+
+/// The container's cgroup in one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    pub version: Version,
+    /// The controllers of the hierarchy: of version 2 those that its root has.
+    pub controllers: Vec<String>,
+    /// Where the hierarchy is mounted on the host; absolute.
+    pub mount: PathBuf,
+    /// The cgroup, relative to the mount; never empty, never with `..`.
+    pub path: PathBuf,
+    /// How many of the cgroups above it came into being with the container; they go with it if nobody else is in them.
+    #[serde(default)]
+    pub made: u16,
+}
+
+impl Place {
+    /// The directory of the cgroup.
+    pub fn dir(&self) -> PathBuf {
+        self.mount.join(&self.path)
+    }
+
+    /// The hierarchy as /proc/self/cgroup names it: `cpu,cpuacct`, `name=systemd`; `unified` for version 2.
+    pub fn hierarchy(&self) -> String {
+        match self.version {
+            Version::V1 => self.controllers.join(","),
+            Version::V2 => "unified".to_owned(),
+        }
+    }
+
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+}
+
+/// All cgroups of a container; empty without control groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    pub places: Vec<Place>,
+    /// The systemd unit that the cgroups belong to; `None` when corten has made them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+}
+
+/// A transient scope of a systemd manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unit {
+    /// `runc-ID.scope`
+    pub name: String,
+    /// `machine.slice`
+    pub slice: String,
+    /// Of the caller's own service manager, not the system's.
+    pub user: bool,
+}
+
+impl Group {
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The cgroup whose hierarchy has this controller.
+    pub fn find(&self, controller: &str) -> Option<&Place> {
+        self.places.iter().find(|place| place.has(controller))
+    }
+
+    /// The cgroup of version 2, where the host has one.
+    pub fn unified(&self) -> Option<&Place> {
+        self.places.iter().find(|place| place.version == Version::V2)
+    }
+
+    /// The cgroup that freezes the container: the freezer of version 1, else that of version 2, where it is no controller.
+    pub fn freezer(&self) -> Option<&Place> {
+        self.places.iter().find(|place| place.version == Version::V1 && place.has("freezer")).or_else(|| self.unified())
+    }
+
+    /// The cgroup whose list of processes is taken for the container's: that of the freezer or of version 2, as these
+    /// hold everybody whatever was moved in the others, else any.
+    pub fn members(&self) -> Option<&Place> {
+        self.freezer().or_else(|| self.places.first())
+    }
+}
+
+/// How many cgroups above each place are missing now, looked at before anything is made.
+pub fn probe_missing(group: &mut Group) {
+    for place in &mut group.places {
+        let above = place.path.ancestors().skip(1).filter(|path| *path != Path::new(""));
+        place.made = above.take_while(|path| !place.mount.join(path).exists()).count() as u16;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(version: Version, controllers: &[&str]) -> Place {
+        let controllers = controllers.iter().map(|name| name.to_string()).collect();
+        Place { version, controllers, mount: PathBuf::from("/m"), path: PathBuf::from("a/b"), made: 0 }
+    }
+
+    #[test]
+    fn the_freezer_is_the_controller_of_version_1_or_the_core_of_version_2() {
+        let v1 = place(Version::V1, &["freezer"]);
+        let v2 = place(Version::V2, &["hugetlb"]);
+        let hybrid = Group { places: vec![v2.clone(), v1.clone()], unit: None };
+        assert_eq!(hybrid.freezer(), Some(&v1));
+        let unified = Group { places: vec![v2.clone()], unit: None };
+        assert_eq!(unified.freezer(), Some(&v2));
+        assert_eq!(unified.members(), Some(&v2));
+        assert_eq!(Group { places: vec![place(Version::V1, &["memory"])], unit: None }.freezer(), None);
+    }
+
+    #[test]
+    fn the_cgroups_above_that_are_missing_are_counted() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("a")).unwrap();
+        let path = |path: &str| Place { mount: root.path().to_owned(), path: path.into(), ..place(Version::V1, &[]) };
+        let mut group = Group { places: vec![path("x"), path("a/x"), path("b/c/x"), path("a/b/x")], unit: None };
+        probe_missing(&mut group);
+        assert_eq!(group.places.iter().map(|place| place.made).collect::<Vec<_>>(), [0, 0, 2, 1]);
+    }
+}

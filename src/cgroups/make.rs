@@ -1,0 +1,158 @@
+//! The effects of this domain on the host: cgroups are made, opened and limited before anyone is in them.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::{Make, Op, Version};
+use crate::fault::{Call, Effect, Trouble};
+use crate::slots::Slots;
+use crate::sys::{descriptor, file, path};
+
+/// Host, before clone.
+pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
+    match op {
+        Op::Make(make) => match apply_make(make, slots) {
+            Err(trouble) if make.optional && is_forbidden(trouble.errno) => Ok(()),
+            made => made,
+        },
+        Op::Write { file, value } => write(file, value.to_bytes()),
+        Op::OpenLimit { file, slot } => {
+            slots.put(*slot, path::open(path::CWD, file, libc::O_WRONLY, 0)?);
+            Ok(())
+        }
+        _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
+    }
+}
+
+fn is_forbidden(errno: Errno) -> bool {
+    matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EROFS)
+}
+
+/// Writes a value to a file that must exist.
+pub fn write(file: &CString, value: &[u8]) -> Effect {
+    let fd = path::open(path::CWD, file, libc::O_WRONLY, 0)?;
+    let written = descriptor::write(fd, value);
+    file::close(fd);
+    written
+}
+
+fn apply_make(make: &Make, slots: &mut Slots) -> Effect {
+    let dir = make.mount.join(&make.path);
+    if !make_dirs(make, &dir)? {
+        refuse_inhabited(&dir)?;
+    }
+    if make.fill_cpuset {
+        fill_cpuset(make)?;
+    }
+    if make.version == Version::V2 && !make.enable.is_empty() {
+        enable(make, &dir);
+    }
+    let (name, flags) = match make.version {
+        Version::V1 => (dir.join("tasks"), libc::O_WRONLY),
+        // clone3 refuses a descriptor that is O_PATH (CLONE_INTO_CGROUP in clone(2)).
+        Version::V2 => (dir, libc::O_RDONLY | libc::O_DIRECTORY),
+    };
+    slots.put(make.slot, path::open(path::CWD, &c_string(&name), flags, 0)?);
+    Ok(())
+}
+
+/// Makes the cgroup; `false` when it exists already. Those above it may go at any moment, with the last container in them,
+/// so they are made again as long as that happens.
+fn make_dirs(make: &Make, dir: &Path) -> Effect<bool> {
+    const TRIES: usize = 10;
+    for _ in 0..TRIES {
+        match mkdir(dir) {
+            Ok(()) => return Ok(true),
+            Err(trouble) if trouble.errno == Errno::EEXIST => return Ok(false),
+            Err(trouble) if trouble.errno == Errno::ENOENT => {}
+            Err(trouble) => return Err(trouble),
+        }
+        let mut above = make.mount.clone();
+        for name in make.path.parent().unwrap_or(Path::new("")) {
+            above.push(name);
+            match mkdir(&above) {
+                Err(trouble) if !matches!(trouble.errno, Errno::EEXIST | Errno::ENOENT) => return Err(trouble),
+                _ => {}
+            }
+        }
+    }
+    Err(Trouble::new(Call::Mkdir, Errno::ENOENT))
+}
+
+fn mkdir(dir: &Path) -> Effect {
+    file::mkdirat(path::CWD, &c_string(dir), 0o755)
+}
+
+/// A cgroup that somebody else is in must not become a container's: it would be limited, frozen and killed with it.
+fn refuse_inhabited(dir: &Path) -> Effect {
+    match read(&dir.join("cgroup.procs"))? {
+        procs if procs.is_empty() => Ok(()),
+        _ => Err(Trouble::new(Call::CheckCgroup, Errno::EBUSY)),
+    }
+}
+
+/// A new cpuset of version 1 is empty, and nobody can enter it. It gets what the nearest cpuset above has
+/// (cpuset(7)); the config's own values come later.
+fn fill_cpuset(make: &Make) -> Effect {
+    let parts: Vec<&Path> = make.path.ancestors().filter(|part| *part != Path::new("")).collect();
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let file = |part: &Path| make.mount.join(part).join(name);
+        // From the container's cgroup up to the first that is filled, then down again.
+        let mut empty: Vec<PathBuf> = Vec::new();
+        let mut filled = String::new();
+        for part in parts.iter().copied().chain([Path::new("")]) {
+            let value = read(&file(part))?;
+            if !value.trim().is_empty() {
+                filled = value;
+                break;
+            }
+            empty.push(file(part));
+        }
+        for file in empty.iter().rev() {
+            write(&c_string(file), filled.trim().as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the cgroup its controllers, as far as the cgroups above it may hand them down (cgroups(7), "Cgroups v2
+/// subtree control"). What can't be had shows where it is missed, at the limit that needs it.
+fn enable(make: &Make, dir: &Path) {
+    let present = |dir: &Path, file: &str| read(&dir.join(file)).unwrap_or_default();
+    let lacks = |list: &str, name: &String| !list.split_whitespace().any(|present| present == name);
+    let has = present(dir, "cgroup.controllers");
+    if !make.enable.iter().any(|name| lacks(&has, name)) {
+        return;
+    }
+    let mut above = make.mount.clone();
+    let mut names = make.path.iter();
+    loop {
+        let enabled = present(&above, "cgroup.subtree_control");
+        let control = c_string(&above.join("cgroup.subtree_control"));
+        // One by one, because one that can't be had would take the others along.
+        for name in make.enable.iter().filter(|name| lacks(&enabled, name)) {
+            let _ = write(&control, format!("+{name}").as_bytes());
+        }
+        match names.next() {
+            Some(name) => above.push(name),
+            None => return,
+        }
+        if above == dir {
+            return;
+        }
+    }
+}
+
+/// The whole of a file.
+fn read(file: &Path) -> Effect<String> {
+    fs::read_to_string(file)
+        .map_err(|error| Trouble::new(Call::Read, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))
+}
+
+fn c_string(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
+}
