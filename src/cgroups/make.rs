@@ -1,16 +1,16 @@
 //! The effects of this domain on the host: cgroups are made, opened and limited before anyone is in them.
 
-use std::ffi::CString;
-use std::fs;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::file::{c_string, read, write};
 use super::{Make, Op, Version};
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::Slots;
-use crate::sys::{descriptor, file, path};
+use crate::sys::{file, path};
 
 /// Host, before clone.
 pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
@@ -19,7 +19,7 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             Err(trouble) if make.optional && is_forbidden(trouble.errno) => Ok(()),
             made => made,
         },
-        Op::Write { file, value } => write(file, value.to_bytes()),
+        Op::Write { file, value } => write(Path::new(OsStr::from_bytes(file.to_bytes())), value.to_bytes()),
         Op::OpenLimit { file, slot } => {
             slots.put(*slot, path::open(path::CWD, file, libc::O_WRONLY, 0)?);
             Ok(())
@@ -30,14 +30,6 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
 
 fn is_forbidden(errno: Errno) -> bool {
     matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EROFS)
-}
-
-/// Writes a value to a file that must exist.
-pub fn write(file: &CString, value: &[u8]) -> Effect {
-    let fd = path::open(path::CWD, file, libc::O_WRONLY, 0)?;
-    let written = descriptor::write(fd, value);
-    file::close(fd);
-    written
 }
 
 fn apply_make(make: &Make, slots: &mut Slots) -> Effect {
@@ -113,7 +105,7 @@ fn fill_cpuset(make: &Make) -> Effect {
             empty.push(file(part));
         }
         for file in empty.iter().rev() {
-            write(&c_string(file), filled.trim().as_bytes())?;
+            write(file, filled.trim().as_bytes())?;
         }
     }
     Ok(())
@@ -132,7 +124,7 @@ fn enable(make: &Make, dir: &Path) {
     let mut names = make.path.iter();
     loop {
         let enabled = present(&above, "cgroup.subtree_control");
-        let control = c_string(&above.join("cgroup.subtree_control"));
+        let control = above.join("cgroup.subtree_control");
         // One by one, because one that can't be had would take the others along.
         for name in make.enable.iter().filter(|name| lacks(&enabled, name)) {
             let _ = write(&control, format!("+{name}").as_bytes());
@@ -145,14 +137,4 @@ fn enable(make: &Make, dir: &Path) {
             return;
         }
     }
-}
-
-/// The whole of a file.
-fn read(file: &Path) -> Effect<String> {
-    fs::read_to_string(file)
-        .map_err(|error| Trouble::new(Call::Read, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))
-}
-
-fn c_string(path: &Path) -> CString {
-    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }

@@ -2,8 +2,10 @@
 //! them. Our own code on cgroupfs of both versions; systemd's part stands in `systemd/`.
 
 pub mod apply;
+pub mod file;
 pub mod group;
 pub mod make;
+pub mod members;
 pub mod plan;
 pub mod remove;
 
