@@ -22,6 +22,7 @@ mod notify;
 mod pivot;
 mod process;
 mod run;
+mod same_limits;
 mod terminal;
 
 /// Every test file with its tests.
@@ -45,6 +46,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("pivot", pivot::CASES),
     ("process", process::CASES),
     ("run", run::CASES),
+    ("same_limits", same_limits::CASES),
     ("terminal", terminal::CASES),
 ];
 
