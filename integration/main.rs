@@ -21,8 +21,10 @@ mod namespaces;
 mod notify;
 mod pivot;
 mod process;
+mod ps;
 mod run;
 mod terminal;
+mod update;
 
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
@@ -44,8 +46,10 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("notify", notify::CASES),
     ("pivot", pivot::CASES),
     ("process", process::CASES),
+    ("ps", ps::CASES),
     ("run", run::CASES),
     ("terminal", terminal::CASES),
+    ("update", update::CASES),
 ];
 
 fn main() -> std::process::ExitCode {

@@ -8,6 +8,7 @@ pub mod make;
 pub mod members;
 pub mod plan;
 pub mod remove;
+pub mod update;
 
 use std::ffi::CString;
 use std::path::PathBuf;
