@@ -33,7 +33,10 @@ fn verbs(sb: &Sandbox) -> Vec<String> {
 /// Help as lines of shell.
 fn examples(help: &str) -> Vec<String> {
     let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
-    lines.filter(|line| ["  corten ", "  echo "].iter().any(|word| line.starts_with(word))).map(|line| line.trim().to_owned()).collect()
+    lines
+        .filter(|line| ["  corten ", "  echo "].iter().any(|word| line.starts_with(word)))
+        .map(|line| line.trim().to_owned())
+        .collect()
 }
 
 /// Runs a line as a shell would, with the sandbox's places in place of the machine's.
