@@ -4,13 +4,13 @@
 //! What a file of a cgroup shows isn't always what it takes: [`undo_of`] knows the differences
 //! (Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst).
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::{Op, file};
+use super::{Op, file, reason};
 use crate::error::Error;
 use crate::fault::{Call, Effect, Stage, Trouble, words};
 use crate::plan::{self, Step};
@@ -38,14 +38,32 @@ fn apply_with(steps: &[Step], write: Write) -> Result<(), Error> {
 }
 
 fn apply(op: &plan::Op, undo: &mut Vec<Undo>, write: Write) -> Effect {
-    let plan::Op::Cgroup(Op::Write { file, value }) = op else {
-        return Err(Trouble::new(Call::None, Errno::EPROTO));
-    };
-    let file = Path::new(OsStr::from_bytes(file.to_bytes()));
+    let Some((file, value)) = target(op)? else { return Ok(()) };
+    let file = path_of(file);
     let value = value.to_string_lossy();
     // Noted before the write: one that fails may have had its effect in part.
     undo.extend(undo_of(file, &value, &mut |file| file::read(file))?);
     write(file, &value)
+}
+
+/// The file that a step writes and its value; `None` when there is no such file and nothing to write therefore.
+fn target(op: &plan::Op) -> Effect<Option<(&CStr, &CStr)>> {
+    let exists = |file: &CStr| path_of(file).exists();
+    match op {
+        plan::Op::Cgroup(Op::Write { file, value }) => Ok(Some((file, value))),
+        plan::Op::Cgroup(Op::WriteIfPresent { file, value }) => {
+            Ok(Some((&**file, &**value)).filter(|(file, _)| exists(file)))
+        }
+        plan::Op::Cgroup(Op::WriteFirst { choices }) => {
+            let chosen = choices.iter().find(|(file, _)| exists(file)).or(choices.last());
+            chosen.map(|(file, value)| Some((&**file, &**value))).ok_or(Trouble::new(Call::Open, Errno::ENOENT))
+        }
+        _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
+    }
+}
+
+fn path_of(file: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(file.to_bytes()))
 }
 
 /// A value that was there before.
@@ -74,48 +92,33 @@ fn set_back(undo: Vec<Undo>, write: Write) -> Vec<String> {
 }
 
 fn failed(index: usize, step: &Step, trouble: Trouble, left: &[String]) -> Error {
-    let detail = match left {
+    let outcome = match left {
         [] => "nothing was changed".to_owned(),
         left => format!("could not set back {}", left.join(", ")),
     };
-    let sentence = plan::render(&step.op);
-    let hint = hint(&sentence, trouble.errno).to_owned();
-    Error::Step { stage: Stage::Host, index, sentence, field: step.field.clone(), trouble, detail, hint }
-}
-
-/// The next step for the user, where the file and the errno tell more than the errno alone; else empty.
-fn hint(sentence: &str, errno: Errno) -> &'static str {
-    match errno {
-        Errno::EBUSY if sentence.contains("/memory.") => {
-            "the container holds more than that, and the kernel could not reclaim it: choose a limit above its usage"
-        }
-        Errno::EBUSY if sentence.contains("/cpuset.") => {
-            "a cpuset that has processes needs CPUs and memory nodes, and those below it use some of the old ones"
-        }
-        Errno::EINVAL if sentence.contains("/memory.") => {
-            "the limit of memory and swap together can't be below that of memory: give both"
-        }
-        Errno::EINVAL | Errno::EACCES if sentence.contains("/cpuset.") => {
-            "the CPUs and memory nodes must exist and be among those of the cgroup above"
-        }
-        Errno::ENOSPC if sentence.contains("/cpuset.") => {
-            "a cpuset that has processes can't lose all of its CPUs or memory nodes"
-        }
-        Errno::EINVAL => "the kernel refuses the value: compare it with what the file holds and with the cgroups above",
-        Errno::ERANGE => "the value is beyond what the file takes",
-        Errno::ENOENT => {
-            "the container's cgroup has no such file: this kernel, or the cgroup above, lacks the controller"
-        }
-        Errno::EACCES | Errno::EPERM | Errno::EROFS => "the caller may not write the container's limits",
-        Errno::ENODEV => "there is no such device, or the cgroup is gone",
-        _ => "",
+    let (reason, hint) = match &step.op {
+        plan::Op::Cgroup(op) => (reason::reason(op, trouble), reason::hint(op, trouble).unwrap_or_default()),
+        _ => (None, ""),
+    };
+    Error::Step {
+        stage: Stage::Host,
+        index,
+        sentence: plan::render(&step.op),
+        field: step.field.clone(),
+        trouble,
+        detail: reason.into_iter().chain([outcome]).collect::<Vec<_>>().join("; "),
+        hint: hint.to_owned(),
     }
 }
 
 /// What undoes a write of `value`, in the order in which it has to be written from the end.
 fn undo_of(file: &Path, value: &str, read: &mut dyn FnMut(&Path) -> Effect<String>) -> Effect<Vec<Undo>> {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let old = read(file)?;
+    let old = read(file).map_err(|trouble| match trouble.errno {
+        // As the write would have said it.
+        Errno::ENOENT => Trouble::new(Call::Open, Errno::ENOENT),
+        _ => trouble,
+    })?;
     let values = match form(&name) {
         Form::Line => vec![non_empty(old.trim_end())],
         Form::Bytes => vec![no_limit(old.trim())],
@@ -321,7 +324,30 @@ mod tests {
         );
     }
 
+    #[test]
+    fn of_several_files_the_one_that_is_there_is_written_and_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("b"), "1\n").unwrap();
+        let (file, text) =
+            (|name: &str| file::c_string(&dir.path().join(name)), |text: &str| CString::new(text).unwrap());
+        let first =
+            Op::WriteFirst { choices: vec![(file("a"), text("5")), (file("b"), text("6")), (file("c"), text("7"))] };
+        let first = Step::new(first, Field::at("/blockIO/weight"));
+        let absent = Step::new(Op::WriteIfPresent { file: file("d"), value: text("8") }, Field::at("/cpu/idle"));
+        apply_update(&[first.clone(), absent.clone()]).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("b")).unwrap(), "6\n");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::write(dir.path().join("b"), "1\n").unwrap();
+        apply_update(&[first.clone(), absent, step(dir.path(), "none", "9")]).unwrap_err();
+        assert_eq!(fs::read_to_string(dir.path().join("b")).unwrap(), "1\n");
+        fs::remove_file(dir.path().join("b")).unwrap();
+        let error = apply_update(&[first]).unwrap_err();
+        assert!(matches!(error, Error::Step { trouble: Trouble { errno: Errno::ENOENT, .. }, .. }), "{error}");
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
         #[test]
         fn a_failure_at_any_step_leaves_every_file_as_it_was(
             values in prop::collection::vec((0usize..4, "[a-z0-9]{1,5}"), 1..8), fail in any::<prop::sample::Index>(), half in prop::bool::ANY,

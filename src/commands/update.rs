@@ -4,8 +4,8 @@ use std::path::Path;
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::cgroups::Group;
-use crate::cgroups::plan::resources::{Limits, plan_resources};
+use crate::cgroups::plan::resources::plan_resources;
+use crate::cgroups::{Group, current};
 use crate::cli::{Globals, UpdateArgs, flag_of};
 use crate::config::{bundle, locate, parse, validate};
 use crate::container::update::update;
@@ -82,10 +82,10 @@ impl Wanted {
 
     /// What to write for them.
     fn plan(&self, group: &Group, warnings: &mut Vec<Warning>) -> Result<Vec<Step>> {
-        let planned = plan_resources(&self.limits, &Field::RUNTIME, group);
+        let planned = plan_resources(&self.limits, &Field::RUNTIME, group, &current::probe(group));
         let limits = planned.map_err(|violations| self.refused(violations))?;
         warnings.extend(limits.warnings.iter().map(|w| Warning::new(self.field(&w.field), w.text.clone())));
-        Ok(steps(limits).into_iter().map(|step| Step { field: self.field(&step.field), ..step }).collect())
+        Ok(limits.into_steps().into_iter().map(|step| Step { field: self.field(&step.field), ..step }).collect())
     }
 
     /// The field in the words of the caller: the flag, or the place in the file.
@@ -104,14 +104,6 @@ impl Wanted {
         });
         Error::Violations(told.collect())
     }
-}
-
-/// All limits at once: whoever the limits of a child must wait for is there already.
-fn steps(limits: Limits) -> Vec<Step> {
-    use crate::cgroups::Op;
-    let late = limits.late.into_iter();
-    let late = late.map(|late| Step::new(Op::Write { file: late.file, value: late.value }, late.field));
-    limits.steps.into_iter().chain(late).collect()
 }
 
 #[cfg(test)]
