@@ -21,9 +21,11 @@ mod namespaces;
 mod notify;
 mod pivot;
 mod process;
+mod ps;
 mod run;
 mod same_limits;
 mod terminal;
+mod update;
 
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
@@ -45,9 +47,11 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("notify", notify::CASES),
     ("pivot", pivot::CASES),
     ("process", process::CASES),
+    ("ps", ps::CASES),
     ("run", run::CASES),
     ("same_limits", same_limits::CASES),
     ("terminal", terminal::CASES),
+    ("update", update::CASES),
 ];
 
 fn main() -> std::process::ExitCode {

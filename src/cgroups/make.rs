@@ -1,6 +1,6 @@
 //! The effects of this domain on the host: cgroups are made, opened and limited before anyone is in them.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,39 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             Err(trouble) if make.optional && is_forbidden(trouble.errno) => Ok(()),
             made => made,
         },
-        Op::Write { file, value } => write(Path::new(OsStr::from_bytes(file.to_bytes())), value.to_bytes()),
+        Op::Write { file, value } => write(path_of(file), value.to_bytes()),
+        Op::WriteFirst { choices } => write_first(choices),
+        Op::WriteIfPresent { file, value } => match write(path_of(file), value.to_bytes()) {
+            Err(trouble) if is_missing(trouble) => Ok(()),
+            written => written,
+        },
         Op::OpenLimit { file, slot } => {
             slots.put(*slot, path::open(path::CWD, file, libc::O_WRONLY, 0)?);
             Ok(())
         }
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
     }
+}
+
+fn path_of(file: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(file.to_bytes()))
+}
+
+/// The file isn't there; what a write itself has to say about missing things is another matter.
+fn is_missing(trouble: Trouble) -> bool {
+    trouble == Trouble::new(Call::Open, Errno::ENOENT)
+}
+
+fn write_first(choices: &[(CString, CString)]) -> Effect {
+    let mut last = Err(Trouble::new(Call::Open, Errno::ENOENT));
+    for (file, value) in choices {
+        last = write(path_of(file), value.to_bytes());
+        match last {
+            Err(trouble) if is_missing(trouble) => {}
+            written => return written,
+        }
+    }
+    last
 }
 
 fn is_forbidden(errno: Errno) -> bool {

@@ -2,12 +2,15 @@
 //! them. Our own code on cgroupfs of both versions; systemd's part stands in `systemd/`.
 
 pub mod apply;
+pub mod current;
 pub mod file;
 pub mod group;
 pub mod make;
 pub mod members;
 pub mod plan;
+pub mod reason;
 pub mod remove;
+pub mod update;
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -24,6 +27,10 @@ pub enum Op {
     Make(Box<Make>),
     /// Host: write a value to a file of the container's cgroup.
     Write { file: CString, value: CString },
+    /// Host: the same for the first of these files that the kernel has.
+    WriteFirst { choices: Vec<(CString, CString)> },
+    /// Host: write a value that a missing file stands for as well.
+    WriteIfPresent { file: CString, value: CString },
     /// Host: open a file of the container's cgroup for a value that the child writes.
     OpenLimit { file: CString, slot: Slot },
     /// Child: enter the cgroup of a hierarchy.
@@ -65,6 +72,11 @@ pub fn render(op: &Op) -> String {
             format!("make the cgroup {}{optional}", make.mount.join(&make.path).display())
         }
         Op::Write { file, value } => format!("write {:?} to {}", text(value).trim_end(), text(file)),
+        Op::WriteFirst { choices } => {
+            let choices = choices.iter().map(|(file, value)| format!("{:?} to {}", text(value), text(file)));
+            format!("write {}", choices.collect::<Vec<_>>().join(", or if there is none "))
+        }
+        Op::WriteIfPresent { file, value } => format!("write {:?} to {}, if there is one", text(value), text(file)),
         Op::OpenLimit { file, .. } => format!("open {}", text(file)),
         Op::Enter { hierarchy, .. } => format!("enter the cgroup of {hierarchy}"),
         Op::ResetAffinity => "run on all CPUs of the cgroup".to_owned(),

@@ -1,7 +1,7 @@
 //! The words for a command line that clap, or the count of its arguments, refuses. Callers match several of them.
 
-use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
 
 use crate::error::Error;
 
@@ -10,7 +10,8 @@ const TEXTS: &[(&str, &str)] = &[("log-format", "invalid log-format: "), ("forma
 
 /// Checks the number of positional arguments against the definition.
 pub fn wrong_count(verb: &str, command: &Command, count: usize) -> Option<Error> {
-    let max = command.get_positionals().count();
+    let open = command.get_positionals().any(Arg::is_trailing_var_arg_set);
+    let max = if open { usize::MAX } else { command.get_positionals().count() };
     let min = command.get_positionals().filter(|arg| arg.is_required_set()).count();
     let text = match count {
         count if (min..=max).contains(&count) => return None,

@@ -3,10 +3,12 @@
 //! Texts of the fields are the texts of the help. Flags that engines pass and corten has no use for are accepted and
 //! hidden, so that a caller needs no list of exceptions.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 
+pub use super::update::UpdateArgs;
 use super::{Entry, augment, read_as};
 
 macro_rules! verbs {
@@ -69,6 +71,16 @@ Examples:
   corten list
   corten list --format json
   corten --root /run/containerd/runc/default list --quiet";
+    Ps(PsArgs) = "ps", "Show the processes of a container", "\
+Examples:
+  corten ps web
+  corten ps web -o pid,user,args     # what follows the id is for ps(1)
+  corten ps --format json web        # the pids alone";
+    Update(UpdateArgs) = "update", "Change the limits of a container while it lives", "\
+Examples:
+  corten update --pids-limit 200 web
+  corten update --memory 64M --memory-swap 64M web
+  echo '{\"pids\": {\"limit\": 300}}' | corten update --resources - web";
     Spec(SpecArgs) = "spec", "Write a config.json to start from", "\
 Examples:
   corten spec                               # ./config.json, to be edited
@@ -111,6 +123,8 @@ impl Verb {
             Verb::State(args) => Some(&args.id),
             Verb::Kill(args) => Some(&args.id),
             Verb::Delete(args) => Some(&args.id),
+            Verb::Ps(args) => Some(&args.id),
+            Verb::Update(args) => Some(&args.id),
             _ => None,
         }
     }
@@ -250,6 +264,21 @@ pub struct ListArgs {
     /// Print the ids only
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct PsArgs {
+    /// How to print: table or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: String,
+
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    /// Options of ps(1) for the table, as they are; -ef without any
+    #[arg(value_name = "PS OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub options: Vec<OsString>,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

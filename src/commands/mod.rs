@@ -16,10 +16,12 @@ pub mod list;
 pub mod man;
 pub mod plan;
 pub mod probe;
+pub mod ps;
 pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 pub mod version;
 
 /// Runs a command; the number is its exit code.
@@ -33,6 +35,8 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::Kill(args) => kill::run(&globals, args, log),
         Verb::Delete(args) => delete::run(&globals, args, log),
         Verb::List(args) => list::run(&globals, args, log),
+        Verb::Ps(args) => ps::run(&globals, args, log),
+        Verb::Update(args) => update::run(&globals, args, log),
         Verb::Plan(args) => plan::run(&globals, args, log),
         Verb::Check(args) => check::run(&globals, args, log),
         Verb::Demo(args) => demo::run(&globals, args, log),

@@ -1,8 +1,19 @@
 //! Plans a container's cgroups: where they are, what is written there and in which order, and how the child gets in.
 //! Pure.
 
+mod blkio;
+mod convert;
+mod cpu;
+mod cpuset;
+pub mod current;
+mod hugetlb;
+mod memory;
+mod network;
 pub mod path;
+mod pids;
+mod rdma;
 pub mod resources;
+mod unified;
 
 use oci_spec::runtime::Spec;
 
@@ -53,7 +64,10 @@ pub fn plan_cgroups(
     let given = linux.and_then(|linux| linux.cgroups_path().as_ref()).is_some();
     let field = if given { Field::at("/linux/cgroupsPath") } else { Field::RUNTIME };
     let limits = match linux.and_then(|linux| linux.resources().as_ref()) {
-        Some(resources) => resources::plan_resources(resources, &Field::at("/linux/resources"), &group)?,
+        Some(resources) => {
+            let at = Field::at("/linux/resources");
+            resources::plan_resources(resources, &at, &group, &resources::Current::fresh())?
+        }
         None => resources::Limits::default(),
     };
     let optional = request.rootless && !given && limits.steps.is_empty() && limits.late.is_empty();
