@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::file::{c_string, read, write};
-use super::{Make, Op, Version};
+use super::{Make, Op, Version, devices};
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::Slots;
 use crate::sys::{file, path};
@@ -29,6 +29,10 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             slots.put(*slot, path::open(path::CWD, file, libc::O_WRONLY, 0)?);
             Ok(())
         }
+        Op::RuleDevice { slot, value, optional, last, .. } => {
+            devices::write_rule(*slot, value.to_bytes(), *optional, *last, slots)
+        }
+        Op::AttachDevices(devices) => devices::attach(&devices.dir, &devices.program.0),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod current;
+pub mod devices;
 pub mod file;
 pub mod group;
 pub mod make;
@@ -18,6 +19,8 @@ use std::path::PathBuf;
 pub use group::{Group, Place, Version};
 
 use crate::slots::Slot;
+use plan::devices::Rules;
+use plan::program::Program;
 
 /// An effect on control groups. Where it runs is the list it stands in.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +36,19 @@ pub enum Op {
     WriteIfPresent { file: CString, value: CString },
     /// Host: open a file of the container's cgroup for a value that the child writes.
     OpenLimit { file: CString, slot: Slot },
+    /// Host, version 1: add an exception to the cgroup's default for devices, by devices.allow or devices.deny.
+    RuleDevice {
+        slot: Slot,
+        allow: bool,
+        /// `c 1:3 rwm`
+        value: CString,
+        /// The cgroup above may not have it; then it isn't had here either.
+        optional: bool,
+        /// The file is closed after it.
+        last: bool,
+    },
+    /// Host, version 2: have the kernel ask a program about devices.
+    AttachDevices(Box<DeviceProgram>),
     /// Child: enter the cgroup of a hierarchy.
     Enter { slot: Slot, version: Version, hierarchy: String },
     /// Child: run on every CPU that the cgroup has, whatever the caller's own affinity was.
@@ -63,6 +79,16 @@ pub struct Make {
     pub optional: bool,
 }
 
+/// A cgroup of version 2, and what may be done with devices in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceProgram {
+    /// The cgroup's directory; absolute.
+    pub dir: CString,
+    /// What the program says, for a sentence.
+    pub rules: Rules,
+    pub program: Program,
+}
+
 /// The step as a sentence.
 pub fn render(op: &Op) -> String {
     let text = |text: &CString| text.to_string_lossy().into_owned();
@@ -78,6 +104,11 @@ pub fn render(op: &Op) -> String {
         }
         Op::WriteIfPresent { file, value } => format!("write {:?} to {}, if there is one", text(value), text(file)),
         Op::OpenLimit { file, .. } => format!("open {}", text(file)),
+        Op::RuleDevice { allow, value, optional, .. } => {
+            let optional = if *optional { ", if the cgroup above has it" } else { "" };
+            format!("{} device {}{optional}", if *allow { "allow" } else { "deny" }, text(value))
+        }
+        Op::AttachDevices(devices) => format!("rule devices in {}: {}", text(&devices.dir), devices.rules),
         Op::Enter { hierarchy, .. } => format!("enter the cgroup of {hierarchy}"),
         Op::ResetAffinity => "run on all CPUs of the cgroup".to_owned(),
         Op::WriteLate { name, value, .. } => format!("write {:?} to {name}", text(value).trim_end()),

@@ -6,11 +6,14 @@ mod convert;
 mod cpu;
 mod cpuset;
 pub mod current;
+pub mod devices;
+pub mod exceptions;
 mod hugetlb;
 mod memory;
 mod network;
 pub mod path;
 mod pids;
+pub mod program;
 mod rdma;
 pub mod resources;
 mod unified;
@@ -70,7 +73,11 @@ pub fn plan_cgroups(
         }
         None => resources::Limits::default(),
     };
+    let given_rules =
+        linux.and_then(|linux| linux.resources().as_ref()).and_then(|resources| resources.devices().as_ref());
+    let given_rules = given_rules.map_or(&[][..], Vec::as_slice);
     let optional = request.rootless && !given && limits.steps.is_empty() && limits.late.is_empty();
+    let optional = optional && given_rules.is_empty();
     for place in &group.places {
         let slot = slots.take();
         let make = Make {
@@ -94,6 +101,13 @@ pub fn plan_cgroups(
         plan.enter.push(Step::new(Op::ResetAffinity, Field::RUNTIME));
         plan.undo.push(Step::new(Op::Remove, Field::RUNTIME));
     }
+    if !optional {
+        let at = Field::at("/linux/resources");
+        let devices =
+            devices::plan_devices(given_rules, &at, host, &group, slots).map_err(|violation| vec![violation])?;
+        plan.host.extend(devices.steps);
+        plan.warnings.extend(devices.warnings);
+    }
     plan.host.extend(limits.steps);
     for late in limits.late {
         let slot = slots.take();
@@ -101,6 +115,6 @@ pub fn plan_cgroups(
         plan.host.push(Step::new(Op::OpenLimit { file: late.file, slot }, late.field.clone()));
         plan.last.push(Step::new(Op::WriteLate { slot, name, value: late.value }, late.field));
     }
-    plan.warnings = limits.warnings;
+    plan.warnings.extend(limits.warnings);
     Ok(plan)
 }
