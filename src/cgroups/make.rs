@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::delegate::delegate;
 use super::file::{c_string, read, write};
 use super::{Make, Op, Version};
 use crate::fault::{Call, Effect, Trouble};
@@ -20,6 +21,10 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             made => made,
         },
         Op::Write { file, value } => write(Path::new(OsStr::from_bytes(file.to_bytes())), value.to_bytes()),
+        Op::Delegate { dir, uid, optional } => match delegate(dir, *uid) {
+            Err(trouble) if *optional && (is_forbidden(trouble.errno) || trouble.errno == Errno::ENOENT) => Ok(()),
+            delegated => delegated,
+        },
         Op::OpenLimit { file, slot } => {
             slots.put(*slot, path::open(path::CWD, file, libc::O_WRONLY, 0)?);
             Ok(())

@@ -2,6 +2,7 @@
 //! them. Our own code on cgroupfs of both versions; systemd's part stands in `systemd/`.
 
 pub mod apply;
+pub mod delegate;
 pub mod file;
 pub mod group;
 pub mod make;
@@ -24,6 +25,8 @@ pub enum Op {
     Make(Box<Make>),
     /// Host: write a value to a file of the container's cgroup.
     Write { file: CString, value: CString },
+    /// Host: give the cgroup of version 2, with the files by which cgroups are made below it, to the container's user.
+    Delegate { dir: CString, uid: u32, optional: bool },
     /// Host: open a file of the container's cgroup for a value that the child writes.
     OpenLimit { file: CString, slot: Slot },
     /// Child: enter the cgroup of a hierarchy.
@@ -65,6 +68,7 @@ pub fn render(op: &Op) -> String {
             format!("make the cgroup {}{optional}", make.mount.join(&make.path).display())
         }
         Op::Write { file, value } => format!("write {:?} to {}", text(value).trim_end(), text(file)),
+        Op::Delegate { dir, uid, .. } => format!("give the cgroup {} to user {uid}", text(dir)),
         Op::OpenLimit { file, .. } => format!("open {}", text(file)),
         Op::Enter { hierarchy, .. } => format!("enter the cgroup of {hierarchy}"),
         Op::ResetAffinity => "run on all CPUs of the cgroup".to_owned(),

@@ -1,6 +1,7 @@
 //! Plans a container's cgroups: where they are, what is written there and in which order, and how the child gets in.
 //! Pure.
 
+pub mod delegate;
 pub mod path;
 pub mod resources;
 

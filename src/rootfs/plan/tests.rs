@@ -22,7 +22,7 @@ fn config(mounts: Value) -> Value {
 
 fn plan_with(config: &Value, host: &Host, request: &Request) -> Result<RootfsPlan, Vec<Violation>> {
     let spec = serde_json::from_value(config.clone()).unwrap();
-    plan_rootfs(&spec, host, request, &mut SlotCounter::default())
+    plan_rootfs(&spec, host, request, &[], &mut SlotCounter::default())
 }
 
 fn plan(config: &Value) -> Result<RootfsPlan, Vec<Violation>> {
