@@ -185,7 +185,7 @@ fn bind_in_place(
         attach::change(mounted, attributes, slots)?;
         attach::change(mounted, recursive, slots)?;
         file::close(target);
-        return attach::finish_with(mounted, Attributes::default(), propagation, fs.finish.keep, slots);
+        return attach::finish_with(mounted, Attributes { set: 0, clear: 0 }, propagation, fs.finish.keep, slots);
     }
     let tree = mount::open_tree(path::CWD, source, below, true)?;
     attach::change(tree, attributes, slots)?;

@@ -253,3 +253,196 @@ impl Planner<'_> {
 fn is_read_only(options: &Options) -> bool {
     (options.attributes.set | options.recursive.set) & libc::MOUNT_ATTR_RDONLY != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::{RootfsPlan, plan_rootfs};
+    use super::*;
+    use crate::host::Host;
+    use crate::plan;
+    use crate::request::{Mode, Request};
+    use crate::rootfs::render;
+    use crate::slots::SlotCounter;
+
+    fn dir(name: &str, unified: bool, options: &[&str]) -> CgroupDir {
+        let mount = if name.is_empty() { "/sys/fs/cgroup".into() } else { Path::new("/sys/fs/cgroup").join(name) };
+        CgroupDir {
+            name: if name.is_empty() { "unified".to_owned() } else { name.to_owned() },
+            unified,
+            options: options.iter().map(|option| option.to_string()).collect(),
+            dir: mount.join("corten/web"),
+            mount,
+            otherwise: None,
+        }
+    }
+
+    fn hybrid() -> Vec<CgroupDir> {
+        vec![
+            dir("cpu,cpuacct", false, &["cpu", "cpuacct"]),
+            dir("systemd", false, &["name=systemd", "xattr"]),
+            dir("unified", true, &["nsdelegate"]),
+        ]
+    }
+
+    fn unified() -> Vec<CgroupDir> {
+        vec![dir("", true, &["nsdelegate"])]
+    }
+
+    fn plan_on(
+        dirs: &[CgroupDir],
+        host: &Host,
+        namespaces: &[&str],
+        mount: Value,
+    ) -> Result<RootfsPlan, Vec<Violation>> {
+        let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
+        let config = json!({
+            "ociVersion": "1.2.0",
+            "root": {"path": "rootfs"},
+            "mounts": [mount],
+            "linux": {"namespaces": namespaces}
+        });
+        let spec = serde_json::from_value(config).unwrap();
+        plan_rootfs(&spec, host, &Request::new("web", "/bundle", Mode::Create), dirs, &mut SlotCounter::default())
+    }
+
+    fn cgroup(options: &[&str]) -> Value {
+        json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options})
+    }
+
+    fn of_mount(steps: &[Step]) -> Vec<String> {
+        let asked = steps.iter().filter(|step| step.field.pointer() == "/mounts/0");
+        let line = |step: &Step| {
+            let plan::Op::Rootfs(op) = &step.op else { unreachable!() };
+            render(op)
+        };
+        asked.map(line).collect()
+    }
+
+    fn filesystems(plan: &RootfsPlan) -> Vec<&Filesystem> {
+        let filesystem = |step| match step {
+            &Step { op: plan::Op::Rootfs(Op::MountFilesystem(ref fs)), .. } => Some(&**fs),
+            _ => None,
+        };
+        plan.mount.iter().filter_map(filesystem).collect()
+    }
+
+    #[test]
+    fn without_a_cgroup_namespace_each_hierarchy_shows_the_container_s_own_cgroup() {
+        let plan = plan_on(&hybrid(), &Host::fixture(), &["mount"], cgroup(&["ro", "relatime", "rprivate"])).unwrap();
+        assert_eq!(
+            of_mount(&plan.mount),
+            [
+                "mount tmpfs on /sys/fs/cgroup (nosuid,nodev,noexec,rprivate,mode=755)",
+                "bind /sys/fs/cgroup/cpu,cpuacct/corten/web on /sys/fs/cgroup/cpu,cpuacct",
+                "attach /sys/fs/cgroup/cpu,cpuacct/corten/web at /sys/fs/cgroup/cpu,cpuacct (ro,nosuid,nodev,noexec,rprivate)",
+                "bind /sys/fs/cgroup/systemd/corten/web on /sys/fs/cgroup/systemd",
+                "attach /sys/fs/cgroup/systemd/corten/web at /sys/fs/cgroup/systemd (ro,nosuid,nodev,noexec,rprivate)",
+                "bind /sys/fs/cgroup/unified/corten/web on /sys/fs/cgroup/unified",
+                "attach /sys/fs/cgroup/unified/corten/web at /sys/fs/cgroup/unified (ro,nosuid,nodev,noexec,rprivate)",
+                "link /sys/fs/cgroup/cpu to cpu,cpuacct",
+                "link /sys/fs/cgroup/cpuacct to cpu,cpuacct",
+            ]
+        );
+        assert_eq!(of_mount(&plan.finish), ["make the mount on /sys/fs/cgroup read-only"], "when all is in it");
+        assert_eq!(plan.writable_cgroup, None);
+    }
+
+    #[test]
+    fn in_a_cgroup_namespace_each_hierarchy_is_mounted_anew_with_the_container_s_cgroup_in_reserve() {
+        let namespaces = ["mount", "cgroup", "user"];
+        let plan = plan_on(&hybrid(), &Host::fixture(), &namespaces, cgroup(&["exec"])).unwrap();
+        assert_eq!(
+            of_mount(&plan.mount),
+            [
+                "mount tmpfs on /sys/fs/cgroup (nosuid,nodev,noexec,mode=755)",
+                "mount cgroup on /sys/fs/cgroup/cpu,cpuacct (nosuid,nodev,exec,cpu,cpuacct)",
+                "mount cgroup on /sys/fs/cgroup/systemd (nosuid,nodev,exec,name=systemd,xattr)",
+                "mount cgroup2 on /sys/fs/cgroup/unified (nosuid,nodev,exec,nsdelegate)",
+                "link /sys/fs/cgroup/cpu to cpu,cpuacct",
+                "link /sys/fs/cgroup/cpuacct to cpu,cpuacct",
+            ]
+        );
+        assert_eq!(of_mount(&plan.finish), [""; 0], "writable, as asked");
+        assert_eq!(plan.writable_cgroup, Some(Field::item("/mounts", 0, "")));
+        let systemd = filesystems(&plan)[2];
+        assert_eq!(systemd.joined.as_c_str(), c"name=systemd,xattr", "for mount(2)");
+        let reserve = c"/sys/fs/cgroup/systemd/corten/web".into();
+        assert_eq!(systemd.stand_in, Some(StandIn::Cgroup { dir: reserve, cgroup: Cgroup::default() }));
+    }
+
+    #[test]
+    fn read_only_is_the_mount_and_never_the_file_system_that_the_host_has_too() {
+        for dirs in [hybrid(), unified()] {
+            let plan = plan_on(&dirs, &Host::fixture(), &["mount", "cgroup"], cgroup(&["ro"])).unwrap();
+            for fs in filesystems(&plan).iter().filter(|fs| fs.fstype.as_c_str() != c"tmpfs") {
+                assert_eq!(fs.flags, 0, "{fs:?}");
+                assert!(fs.data.iter().all(|datum| datum.key.as_c_str() != c"ro"), "{fs:?}");
+                assert!(fs.finish.attributes.set & libc::MOUNT_ATTR_RDONLY != 0, "{fs:?}");
+            }
+            assert_eq!(plan.writable_cgroup, None);
+        }
+    }
+
+    #[test]
+    fn version_2_alone_is_mounted_directly() {
+        let mount = json!({"destination": "/sys/fs/cgroup", "type": "cgroup2", "options": ["ro", "nosuid"]});
+        let line = |namespaces: &[&str]| {
+            of_mount(&plan_on(&unified(), &Host::fixture(), namespaces, mount.clone()).unwrap().mount)
+        };
+        assert_eq!(line(&["mount", "cgroup"]), ["mount cgroup2 on /sys/fs/cgroup (ro,nosuid,nodev,noexec,nsdelegate)"]);
+        assert_eq!(
+            line(&["mount"]),
+            [
+                "bind /sys/fs/cgroup on /sys/fs/cgroup",
+                "attach /sys/fs/cgroup at /sys/fs/cgroup (ro,nosuid,nodev,noexec)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_caller_without_privileges_never_lends_the_whole_tree_for_writing() {
+        let host = Host { euid: 1000, egid: 1000, ..Host::fixture() };
+        for options in [&[][..], &["rw"]] {
+            let plan = plan_on(&unified(), &host, &["mount", "user"], cgroup(options)).unwrap();
+            assert!(of_mount(&plan.mount)[1].ends_with("(ro,nosuid,nodev,noexec)"), "{:?}", of_mount(&plan.mount));
+            assert!(plan.warnings[0].to_string().starts_with("mounts[0]: is mounted read-only"), "{:?}", plan.warnings);
+        }
+        let plan = plan_on(&unified(), &host, &["mount", "user"], cgroup(&["ro"])).unwrap();
+        assert!(plan.warnings.is_empty(), "nothing is changed");
+        let plan = plan_on(&unified(), &host, &["mount", "user", "cgroup"], cgroup(&["rw"])).unwrap();
+        assert!(plan.warnings.is_empty() && plan.writable_cgroup.is_some(), "its own it may write to");
+    }
+
+    #[test]
+    fn where_the_container_may_have_no_cgroup_of_its_own_the_caller_s_is_shown() {
+        let mut dirs = hybrid();
+        dirs[0].otherwise = Some("/sys/fs/cgroup/cpu,cpuacct/user".into());
+        let plan = plan_on(&dirs, &Host::fixture(), &["mount"], cgroup(&["ro"])).unwrap();
+        let otherwise = plan.mount.iter().find_map(|step| match &step.op {
+            plan::Op::Rootfs(Op::TakeTree(tree)) => tree.cgroup.clone(),
+            _ => None,
+        });
+        assert_eq!(otherwise.unwrap().otherwise.as_deref(), Some(c"/sys/fs/cgroup/cpu,cpuacct/user"));
+    }
+
+    #[test]
+    fn a_host_without_control_groups_has_an_empty_place_for_them() {
+        let plan = plan_on(&[], &Host::fixture(), &["mount"], cgroup(&["ro"])).unwrap();
+        assert_eq!(of_mount(&plan.mount), ["mount tmpfs on /sys/fs/cgroup (nosuid,nodev,noexec,mode=755)"]);
+        assert!(plan.warnings[0].text.contains("no control groups mounted"));
+    }
+
+    #[test]
+    fn options_that_the_host_has_decided_are_told_and_misspelt_ones_refused() {
+        let plan = plan_on(&hybrid(), &Host::fixture(), &["mount"], cgroup(&["nsdelegate", "cpu", "sync"])).unwrap();
+        let warnings: Vec<_> = plan.warnings.iter().map(Warning::to_string).collect();
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(warnings[1].starts_with("mounts[0].options[1]: \"cpu\" has no effect"), "{warnings:?}");
+        let refused = plan_on(&unified(), &Host::fixture(), &["mount"], cgroup(&["nosiud"])).unwrap_err();
+        assert_eq!(refused[0].to_string(), "mounts[0].options[0]: control groups have no mount option \"nosiud\"");
+        let mapped = plan_on(&unified(), &Host::fixture(), &["mount", "user"], cgroup(&["idmap"])).unwrap_err();
+        assert!(mapped[0].why.contains("no id mappings"), "{mapped:?}");
+    }
+}
