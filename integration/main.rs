@@ -3,6 +3,7 @@
 //! One file a subject. See `harness` for how a test is written and how to run the suite against another runtime.
 
 mod attacks;
+mod cgroup_mounts;
 mod devices;
 mod faults;
 mod features_spec;
@@ -30,6 +31,7 @@ mod update;
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
     ("attacks", attacks::CASES),
+    ("cgroup_mounts", cgroup_mounts::CASES),
     ("devices", devices::CASES),
     ("faults", faults::CASES),
     ("features_spec", features_spec::CASES),

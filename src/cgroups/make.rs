@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::delegate::delegate;
 use super::file::{c_string, read, write};
 use super::{Make, Op, Version, devices};
 use crate::fault::{Call, Effect, Trouble};
@@ -24,6 +25,10 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
         Op::WriteIfPresent { file, value } => match write(path_of(file), value.to_bytes()) {
             Err(trouble) if is_missing(trouble) => Ok(()),
             written => written,
+        },
+        Op::Delegate { dir, uid, optional } => match delegate(dir, *uid) {
+            Err(trouble) if *optional && (is_forbidden(trouble.errno) || trouble.errno == Errno::ENOENT) => Ok(()),
+            delegated => delegated,
         },
         Op::OpenLimit { file, slot } => {
             slots.put(*slot, path::open(path::CWD, file, libc::O_WRONLY, 0)?);

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod current;
+pub mod delegate;
 pub mod devices;
 pub mod file;
 pub mod group;
@@ -34,6 +35,8 @@ pub enum Op {
     WriteFirst { choices: Vec<(CString, CString)> },
     /// Host: write a value that a missing file stands for as well.
     WriteIfPresent { file: CString, value: CString },
+    /// Host: give the cgroup of version 2, with the files by which cgroups are made below it, to the container's user.
+    Delegate { dir: CString, uid: u32, optional: bool },
     /// Host: open a file of the container's cgroup for a value that the child writes.
     OpenLimit { file: CString, slot: Slot },
     /// Host, version 1: add an exception to the cgroup's default for devices, by devices.allow or devices.deny.
@@ -103,6 +106,7 @@ pub fn render(op: &Op) -> String {
             format!("write {}", choices.collect::<Vec<_>>().join(", or if there is none "))
         }
         Op::WriteIfPresent { file, value } => format!("write {:?} to {}, if there is one", text(value), text(file)),
+        Op::Delegate { dir, uid, .. } => format!("give the cgroup {} to user {uid}", text(dir)),
         Op::OpenLimit { file, .. } => format!("open {}", text(file)),
         Op::RuleDevice { allow, value, optional, .. } => {
             let optional = if *optional { ", if the cgroup above has it" } else { "" };

@@ -6,6 +6,7 @@ mod convert;
 mod cpu;
 mod cpuset;
 pub mod current;
+pub mod delegate;
 pub mod devices;
 pub mod exceptions;
 mod hugetlb;

@@ -99,7 +99,7 @@ impl Bundle {
     fn plan(&self, slots: &mut SlotCounter) -> RootfsPlan {
         let spec = serde_json::from_value(self.config.clone()).unwrap();
         let request = Request { no_pivot: self.no_pivot, ..Request::new("c", self.dir.path(), Mode::Create) };
-        plan_rootfs(&spec, &self.host, &request, slots).unwrap()
+        plan_rootfs(&spec, &self.host, &request, &[], slots).unwrap()
     }
 
     /// Builds and enters the root, then calls `check` in it. `ok` is what a check returns that found nothing wrong.
