@@ -3,11 +3,15 @@
 
 pub mod apply;
 pub mod file;
+pub mod freeze;
 pub mod group;
+pub mod kill;
 pub mod make;
 pub mod members;
+pub mod oom;
 pub mod plan;
 pub mod remove;
+pub mod tree;
 
 use std::ffi::CString;
 use std::path::PathBuf;
