@@ -8,8 +8,10 @@ use nix::errno::Errno;
 
 use super::delegate::delegate;
 use super::file::{c_string, read, write};
-use super::{Make, Op, Version, devices};
-use crate::fault::{Call, Effect, Trouble};
+use super::freeze::would_freeze;
+use super::members::listed;
+use super::{Make, Op, Version, devices, tree};
+use crate::fault::{Call, During, Effect, Trouble};
 use crate::slots::Slots;
 use crate::sys::{file, path};
 
@@ -72,6 +74,7 @@ fn apply_make(make: &Make, slots: &mut Slots) -> Effect {
     if !make_dirs(make, &dir)? {
         refuse_inhabited(&dir)?;
     }
+    refuse_frozen(make, &dir)?;
     if make.fill_cpuset {
         fill_cpuset(make)?;
     }
@@ -115,10 +118,33 @@ fn mkdir(dir: &Path) -> Effect {
 }
 
 /// A cgroup that somebody else is in must not become a container's: it would be limited, frozen and killed with it.
+/// EBUSY.
 fn refuse_inhabited(dir: &Path) -> Effect {
-    match read(&dir.join("cgroup.procs"))? {
-        procs if procs.is_empty() => Ok(()),
+    match inhabitants(dir)? {
+        0 => Ok(()),
         _ => Err(Trouble::new(Call::CheckCgroup, Errno::EBUSY)),
+    }
+}
+
+/// How many processes are in a cgroup and below it, those of other pid namespaces included.
+pub fn inhabitants(dir: &Path) -> Effect<usize> {
+    let mut count = 0;
+    let walked = tree::walk(dir, &mut |here| {
+        count += listed(here)?.len();
+        Ok(())
+    });
+    walked.during(Call::CheckCgroup).map(|()| count)
+}
+
+/// In a frozen cgroup, or below one, the init would stand still before it could say a word. EAGAIN.
+fn refuse_frozen(make: &Make, dir: &Path) -> Effect {
+    // Only the hierarchy of the freezer can be frozen in version 1.
+    if make.version == Version::V1 && !make.hierarchy.split(',').any(|name| name == "freezer") {
+        return Ok(());
+    }
+    match would_freeze(dir, make.version)? {
+        true => Err(Trouble::new(Call::CheckCgroup, Errno::EAGAIN)),
+        false => Ok(()),
     }
 }
 

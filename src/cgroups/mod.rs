@@ -6,12 +6,16 @@ pub mod current;
 pub mod delegate;
 pub mod devices;
 pub mod file;
+pub mod freeze;
 pub mod group;
+pub mod kill;
 pub mod make;
 pub mod members;
+pub mod oom;
 pub mod plan;
 pub mod reason;
 pub mod remove;
+pub mod tree;
 pub mod update;
 
 use std::ffi::CString;

@@ -61,6 +61,14 @@ Examples:
   corten kill web 9
   corten kill --all web KILL
   corten kill --regex 'web-[0-9]+' HUP";
+    Pause(PauseArgs) = "pause", "Freeze every process of a container where it stands", "\
+Examples:
+  corten pause web
+  corten state web    # \"status\": \"paused\"
+  corten resume web";
+    Resume(ResumeArgs) = "resume", "Let a paused container go on", "\
+Examples:
+  corten resume web";
     Delete(DeleteArgs) = "delete", "Remove a stopped container and everything that was made for it", "\
 Examples:
   corten delete web
@@ -122,6 +130,8 @@ impl Verb {
             Verb::Start(args) => Some(&args.id),
             Verb::State(args) => Some(&args.id),
             Verb::Kill(args) => Some(&args.id),
+            Verb::Pause(args) => Some(&args.id),
+            Verb::Resume(args) => Some(&args.id),
             Verb::Delete(args) => Some(&args.id),
             Verb::Ps(args) => Some(&args.id),
             Verb::Update(args) => Some(&args.id),
@@ -238,6 +248,20 @@ pub struct KillArgs {
     /// ID is a regular expression: every container whose id matches
     #[arg(short, long)]
     pub regex: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct PauseArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ResumeArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

@@ -14,9 +14,11 @@ pub mod kill;
 mod launch;
 pub mod list;
 pub mod man;
+pub mod pause;
 pub mod plan;
 pub mod probe;
 pub mod ps;
+pub mod resume;
 pub mod run;
 pub mod spec;
 pub mod start;
@@ -33,6 +35,8 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::Run(args) => run::run(&globals, args, log),
         Verb::State(args) => state::run(&globals, args, log),
         Verb::Kill(args) => kill::run(&globals, args, log),
+        Verb::Pause(args) => pause::run(&globals, args, log),
+        Verb::Resume(args) => resume::run(&globals, args, log),
         Verb::Delete(args) => delete::run(&globals, args, log),
         Verb::List(args) => list::run(&globals, args, log),
         Verb::Ps(args) => ps::run(&globals, args, log),
