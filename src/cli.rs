@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::explain::{self, Context, Report};
 use crate::log;
 
+mod duration;
 mod globals;
 mod refusal;
 mod similar;

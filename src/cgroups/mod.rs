@@ -6,8 +6,10 @@ pub mod file;
 pub mod group;
 pub mod make;
 pub mod members;
+pub mod oom;
 pub mod plan;
 pub mod remove;
+pub mod stats;
 
 use std::ffi::CString;
 use std::path::PathBuf;
