@@ -4,6 +4,7 @@
 
 mod attacks;
 mod devices;
+mod events;
 mod faults;
 mod features_spec;
 mod fixtures;
@@ -22,12 +23,14 @@ mod notify;
 mod pivot;
 mod process;
 mod run;
+mod stats;
 mod terminal;
 
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
     ("attacks", attacks::CASES),
     ("devices", devices::CASES),
+    ("events", events::CASES),
     ("faults", faults::CASES),
     ("features_spec", features_spec::CASES),
     ("fixtures", fixtures::CASES),
@@ -45,6 +48,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("pivot", pivot::CASES),
     ("process", process::CASES),
     ("run", run::CASES),
+    ("stats", stats::CASES),
     ("terminal", terminal::CASES),
 ];
 
