@@ -5,6 +5,7 @@
 mod attacks;
 mod cgroup_mounts;
 mod devices;
+mod events;
 mod faults;
 mod features_spec;
 mod fixtures;
@@ -25,6 +26,7 @@ mod process;
 mod ps;
 mod run;
 mod same_limits;
+mod stats;
 mod terminal;
 mod update;
 
@@ -33,6 +35,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("attacks", attacks::CASES),
     ("cgroup_mounts", cgroup_mounts::CASES),
     ("devices", devices::CASES),
+    ("events", events::CASES),
     ("faults", faults::CASES),
     ("features_spec", features_spec::CASES),
     ("fixtures", fixtures::CASES),
@@ -52,6 +55,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("ps", ps::CASES),
     ("run", run::CASES),
     ("same_limits", same_limits::CASES),
+    ("stats", stats::CASES),
     ("terminal", terminal::CASES),
     ("update", update::CASES),
 ];

@@ -16,6 +16,7 @@ use crate::explain::{self, Context, Report};
 use crate::log;
 
 mod amount;
+mod duration;
 mod globals;
 mod refusal;
 mod similar;

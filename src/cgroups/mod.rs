@@ -12,9 +12,11 @@ pub mod kill;
 pub mod make;
 pub mod members;
 pub mod oom;
+pub mod oom_events;
 pub mod plan;
 pub mod reason;
 pub mod remove;
+pub mod stats;
 pub mod tree;
 pub mod update;
 

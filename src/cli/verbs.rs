@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -89,6 +90,15 @@ Examples:
   corten update --pids-limit 200 web
   corten update --memory 64M --memory-swap 64M web
   echo '{\"pids\": {\"limit\": 300}}' | corten update --resources - web";
+    Events(EventsArgs) = "events", "Print what a container uses and its OOM kills, as lines of JSON", "\
+Examples:
+  corten events --stats web                          # once
+  corten events --interval 500ms web | head -n 2     # without the `head`, until the container ends";
+    Stats(StatsArgs) = "stats", "Show what containers use, as a live table", "\
+Examples:
+  corten stats web | head -n 4     # at a terminal, `corten stats` until ctrl-c
+  corten stats --no-stream
+  corten stats --no-stream --json web";
     Spec(SpecArgs) = "spec", "Write a config.json to start from", "\
 Examples:
   corten spec                               # ./config.json, to be edited
@@ -135,6 +145,7 @@ impl Verb {
             Verb::Delete(args) => Some(&args.id),
             Verb::Ps(args) => Some(&args.id),
             Verb::Update(args) => Some(&args.id),
+            Verb::Events(args) => Some(&args.id),
             _ => None,
         }
     }
@@ -303,6 +314,36 @@ pub struct PsArgs {
     /// Options of ps(1) for the table, as they are; -ef without any
     #[arg(value_name = "PS OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub options: Vec<OsString>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct EventsArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    /// The time between two lines: a number with a unit, as 5s or 500ms
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = super::duration::parse)]
+    pub interval: Duration,
+
+    /// Print what it has used so far and leave
+    #[arg(long)]
+    pub stats: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct StatsArgs {
+    /// The containers; all that run when none is named
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+
+    /// Print one table and leave; its CPU % is that of a quarter of a second
+    #[arg(long)]
+    pub no_stream: bool,
+
+    /// Print JSON: a line with an array for every table
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

@@ -9,6 +9,7 @@ pub mod completion;
 pub mod create;
 pub mod delete;
 pub mod demo;
+pub mod events;
 pub mod features;
 pub mod kill;
 mod launch;
@@ -23,6 +24,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod stats;
 pub mod update;
 pub mod version;
 
@@ -41,6 +43,8 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::List(args) => list::run(&globals, args, log),
         Verb::Ps(args) => ps::run(&globals, args, log),
         Verb::Update(args) => update::run(&globals, args, log),
+        Verb::Events(args) => events::run(&globals, args, log),
+        Verb::Stats(args) => stats::run(&globals, args, log),
         Verb::Plan(args) => plan::run(&globals, args, log),
         Verb::Check(args) => check::run(&globals, args, log),
         Verb::Demo(args) => demo::run(&globals, args, log),

@@ -8,6 +8,7 @@
 pub mod create;
 pub mod delete;
 pub mod dir;
+pub mod events;
 pub mod fifo;
 #[cfg(test)]
 mod fixture;

@@ -22,6 +22,8 @@ pub(super) const TOOLS: &[Entry] = &[
         std::thread::sleep(std::time::Duration::from_secs(one(args, "sleep SECONDS")?.parse()?));
         Ok(Next::On)
     }),
+    entry("burn", "MILLISECONDS  use that much time of a CPU", burn),
+    entry("eat", "MIB  take that much memory and keep it", eat),
     entry("pause", "  wait until SIGTERM or SIGINT, reap children", |_| pause()),
     entry("signal-echo", "CODE  print each signal's name, leave with CODE on SIGTERM", signal_echo),
     entry("kill", "PID SIGNAL", send),
@@ -43,6 +45,25 @@ fn toolbox(tool: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["probe", "--"]).args(tool);
     command
+}
+
+fn burn(args: &[&str]) -> Outcome {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let wanted = one(args, "burn MILLISECONDS")?.parse::<i64>()? * 1000;
+    loop {
+        let used = getrusage(UsageWho::RUSAGE_SELF)?;
+        let microseconds = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
+        if microseconds(used.user_time()) + microseconds(used.system_time()) >= wanted {
+            return Ok(Next::On);
+        }
+    }
+}
+
+fn eat(args: &[&str]) -> Outcome {
+    // Filled with something, because a page of zeroes takes no memory until it is written to.
+    let bytes = vec![1u8; one(args, "eat MIB")?.parse::<usize>()? << 20];
+    std::mem::forget(std::hint::black_box(bytes));
+    Ok(Next::On)
 }
 
 fn pause() -> Outcome {
