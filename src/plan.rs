@@ -135,6 +135,8 @@ pub struct Plan {
     pub stage_two: Vec<Step>,
     /// In the host process, while the child waits with its root mounted.
     pub mounted: Vec<Step>,
+    /// In the host process, when the child has set itself up and waits.
+    pub ready: Vec<Step>,
     /// The child: after `start`, up to execve.
     pub start: Vec<Step>,
     /// In the host process, when something went wrong.
@@ -158,6 +160,7 @@ impl Plan {
             Stage::StageOne => &self.stage_one,
             Stage::StageTwo => &self.stage_two,
             Stage::Mounted => &self.mounted,
+            Stage::Ready => &self.ready,
             Stage::Start => &self.start,
             Stage::Undo => &self.undo,
         }
@@ -170,6 +173,11 @@ impl Plan {
             Stage::Start => self.stage_one.len() + self.stage_two.len() + step,
             _ => step,
         }
+    }
+
+    /// Whether the host acts on the child as soon as it is there; else the child says when it can be adopted.
+    pub fn adopts_at_once(&self) -> bool {
+        !self.adopt.is_empty() && !self.launch.unshare_user
     }
 
     /// How many steps the child takes.
@@ -191,8 +199,9 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         group,
         host: limit,
         adopt: place,
-        enter: join,
+        enter: mut join,
         last: late,
+        ready: settle,
         undo: leave,
         into,
         warnings: of_limits,
@@ -213,6 +222,10 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         mut warnings,
     } = process::plan::plan_process(spec, &context);
 
+    // A child that gets id maps waits for the host anyway, and before it could move itself.
+    if let Some(first) = place.first().filter(|_| !launch.maps) {
+        join.insert(0, Step::new(Point::Adopted, first.field.clone()));
+    }
     let mut stage_two = [session, mount].concat();
     if !mounted.is_empty() {
         stage_two.push(Step::new(Point::Mounted, Field::at("/hooks")));
@@ -229,6 +242,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         stage_one: [first, identity, join, rest, hide, fork].concat(),
         stage_two,
         mounted,
+        ready: settle,
         start,
         undo: plan_undo(spec, leave),
         exec,

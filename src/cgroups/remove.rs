@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::group::{Group, Place};
+use super::systemd;
 use crate::error::{Error, Result};
 use crate::fault::{Call, Trouble};
 
@@ -17,15 +18,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// Removes every cgroup of the container; those that aren't there are none to remove. The first failure is told when
+/// Removes every cgroup of the container, by way of systemd where they are a unit's; those that aren't there are none to
+/// remove. The first failure is told when
 /// all have been tried.
 pub fn remove(group: &Group) -> Result {
+    let stopped = group.unit.as_ref().map_or(Ok(()), systemd::stop);
     let mut first = Ok(());
     for place in &group.places {
         let removed = remove_place(place);
         first = first.and(removed);
     }
-    first
+    match stopped {
+        // A scope ends with its cgroup, whether its manager can be asked or not: a user's own may be gone by now.
+        Err(Error::Systemd { unreachable: true, .. }) if first.is_ok() => first,
+        stopped => stopped.and(first),
+    }
 }
 
 fn remove_place(place: &Place) -> Result {

@@ -7,7 +7,7 @@ pub mod resources;
 use oci_spec::runtime::Spec;
 
 use super::group::{Group, Version};
-use super::{Make, Op};
+use super::{Make, Op, systemd};
 use crate::error::{Violation, Warning};
 use crate::field::Field;
 use crate::host::Host;
@@ -27,6 +27,8 @@ pub struct CgroupPlan {
     pub enter: Vec<Step>,
     /// In the child, when it has set itself up.
     pub last: Vec<Step>,
+    /// On the child that has set itself up, by the host: a unit's files are not there yet when the child could open them.
+    pub ready: Vec<Step>,
     pub undo: Vec<Step>,
     /// The cgroup of version 2 that clone puts the child into (CLONE_INTO_CGROUP).
     pub into: Option<Slot>,
@@ -56,6 +58,16 @@ pub fn plan_cgroups(
         Some(resources) => resources::plan_resources(resources, &Field::at("/linux/resources"), &group)?,
         None => resources::Limits::default(),
     };
+    if group.unit.is_some() {
+        plan.adopt = systemd::plan::plan_adopt(spec, request, &group, &field)?;
+        plan.adopt.extend(limits.steps);
+        let late = |late: resources::Late| Step::new(Op::Write { file: late.file, value: late.value }, late.field);
+        plan.ready = limits.late.into_iter().map(late).collect();
+        plan.enter.push(Step::new(Op::ResetAffinity, Field::RUNTIME));
+        plan.undo.push(Step::new(Op::Remove, Field::RUNTIME));
+        plan.warnings = limits.warnings;
+        return Ok(plan);
+    }
     let optional = request.rootless && !given && limits.steps.is_empty() && limits.late.is_empty();
     for place in &group.places {
         let slot = slots.take();
