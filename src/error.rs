@@ -120,6 +120,10 @@ pub enum Error {
     #[error("{doing}: {}", words(*trouble))]
     Os { doing: String, field: Field, trouble: Trouble, hint: &'static str },
 
+    /// systemd didn't do as it was asked, or can't be asked.
+    #[error("{}{doing}: {why}", prefix(field))]
+    Systemd { doing: String, field: Field, why: String, hint: &'static str, unreachable: bool },
+
     /// A step of the plan failed, here or in the container.
     #[error("{}", step_words(sentence, field, *trouble, detail))]
     Step {
@@ -172,6 +176,10 @@ fn step_words(sentence: &str, field: &Field, trouble: Trouble, detail: &str) -> 
     }
 }
 
+fn prefix(field: &Field) -> String {
+    if *field == Field::RUNTIME { String::new() } else { format!("{field}: ") }
+}
+
 impl Error {
     /// A failed call on the host: `Error::os("open the state root /run/corten", trouble)`.
     pub fn os(doing: impl Into<String>, trouble: Trouble) -> Error {
@@ -191,7 +199,7 @@ impl Error {
 
     /// Names the field that asked for it.
     pub fn field(mut self, at: Field) -> Error {
-        if let Error::Os { field, .. } = &mut self {
+        if let Error::Os { field, .. } | Error::Systemd { field, .. } = &mut self {
             *field = at;
         }
         self

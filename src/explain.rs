@@ -122,6 +122,7 @@ fn facts(error: &Error) -> Facts<'_> {
         Error::Step { field, trouble, hint, .. } => of_call(field, *trouble, hint),
         Error::InitDied { field, hint, .. } => Facts { field: Some(field), hint, ..Facts::default() },
         Error::Executable { field, trouble, .. } => of_call(field, *trouble, ""),
+        Error::Systemd { field, hint, .. } => Facts { field: Some(field), hint, ..Facts::default() },
         Error::Hook { field, .. } => Facts { field: Some(field), ..Facts::default() },
         Error::Syntax { line, .. } => Facts { line: Some(*line).filter(|&line| line > 0), ..Facts::default() },
         Error::Violations(violations) => match violations.split_first() {

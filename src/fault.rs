@@ -119,6 +119,8 @@ pub enum Stage {
     StageTwo,
     /// In the host process, while the child waits with its root file system mounted and not yet entered: hooks.
     Mounted,
+    /// In the host process, on the child that has set itself up: limits that its set-up must not meet.
+    Ready,
     /// After `start` has opened the exec fifo, up to execve.
     Start,
     /// What takes a half-made container down again.
@@ -126,8 +128,16 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 7] =
-        [Stage::Host, Stage::Adopt, Stage::StageOne, Stage::StageTwo, Stage::Mounted, Stage::Start, Stage::Undo];
+    pub const ALL: [Stage; 8] = [
+        Stage::Host,
+        Stage::Adopt,
+        Stage::StageOne,
+        Stage::StageTwo,
+        Stage::Mounted,
+        Stage::Ready,
+        Stage::Start,
+        Stage::Undo,
+    ];
 
     /// The name in plans, traces and fault specifications.
     pub fn name(self) -> &'static str {
@@ -137,6 +147,7 @@ impl Stage {
             Stage::StageOne => "stage_one",
             Stage::StageTwo => "stage_two",
             Stage::Mounted => "mounted",
+            Stage::Ready => "ready",
             Stage::Start => "start",
             Stage::Undo => "undo",
         }

@@ -24,6 +24,8 @@ pub struct Host {
     pub last_capability: u8,
     /// The hierarchies of control groups.
     pub cgroups: Layout,
+    /// systemd has booted the host, so that there is a manager to ask.
+    pub systemd: bool,
 }
 
 impl Host {
@@ -38,6 +40,8 @@ impl Host {
             effective: capabilities.effective,
             last_capability: capabilities.last,
             cgroups: Layout::probe(),
+            // sd_booted(3)
+            systemd: std::path::Path::new("/run/systemd/system").is_dir(),
         }
     }
 
@@ -51,6 +55,7 @@ impl Host {
             effective: (1 << 41) - 1,
             last_capability: 40,
             cgroups: Layout::fixture_unified(),
+            systemd: true,
         }
     }
 

@@ -139,6 +139,8 @@ pub struct Plan {
     pub stage_two: Vec<Step>,
     /// In the host process, while the child waits with its root mounted.
     pub mounted: Vec<Step>,
+    /// In the host process, when the child has set itself up and waits.
+    pub ready: Vec<Step>,
     /// The child: after `start`, up to execve.
     pub start: Vec<Step>,
     /// In the host process, when something went wrong.
@@ -162,6 +164,7 @@ impl Plan {
             Stage::StageOne => &self.stage_one,
             Stage::StageTwo => &self.stage_two,
             Stage::Mounted => &self.mounted,
+            Stage::Ready => &self.ready,
             Stage::Start => &self.start,
             Stage::Undo => &self.undo,
         }
@@ -174,6 +177,11 @@ impl Plan {
             Stage::Start => self.stage_one.len() + self.stage_two.len() + step,
             _ => step,
         }
+    }
+
+    /// Whether the host acts on the child as soon as it is there; else the child says when it can be adopted.
+    pub fn adopts_at_once(&self) -> bool {
+        !self.adopt.is_empty() && !self.launch.unshare_user
     }
 
     /// How many steps the child takes.
@@ -193,8 +201,9 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         group,
         host: limit,
         adopt: place,
-        enter: join,
+        enter: mut join,
         last: late,
+        ready: settle,
         undo: leave,
         into,
         warnings: of_limits,
@@ -204,6 +213,8 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         rootfs::plan::plan_rootfs(spec, host, request, &dirs, &mut slots)?;
     let Delegation { steps: delegate, warnings: of_owner } =
         cgroups::plan::delegate::plan_delegation(spec, host, request, &group, writable_cgroup);
+    // A unit's cgroup comes into being with the child in it.
+    let (own_now, own_later) = if group.unit.is_none() { (delegate, Vec::new()) } else { (Vec::new(), delegate) };
     let context = Context { host, request, wants: &wants };
     let ProcessPlan {
         host: connect,
@@ -220,6 +231,10 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         mut warnings,
     } = process::plan::plan_process(spec, &context);
 
+    // A child that gets id maps waits for the host anyway, and before it could move itself.
+    if let Some(first) = place.first().filter(|_| !launch.maps) {
+        join.insert(0, Step::new(Point::Adopted, first.field.clone()));
+    }
     let mut stage_two = [session, mount].concat();
     if !mounted.is_empty() {
         stage_two.push(Step::new(Point::Mounted, Field::at("/hooks")));
@@ -232,11 +247,12 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     warn_unapplied(spec, &mut warnings);
     Ok(Plan {
         launch,
-        host: [connect, open, sources, limit, delegate].concat(),
-        adopt: [adopt, raise, place].concat(),
+        host: [connect, open, sources, limit, own_now].concat(),
+        adopt: [adopt, raise, place, own_later].concat(),
         stage_one: [first, identity, join, rest, hide, fork].concat(),
         stage_two,
         mounted,
+        ready: settle,
         start,
         undo: plan_undo(spec, leave),
         exec,

@@ -63,6 +63,13 @@ impl Place {
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }
+
+    /// Whether systemd makes the cgroups of its units in this hierarchy: in that of version 2, in its own of version 1,
+    /// and in those whose controllers it has properties for (CGROUP_MASK_V1 in its sources).
+    pub fn is_systemds(&self) -> bool {
+        const ITS: [&str; 7] = ["cpu", "cpuacct", "blkio", "memory", "devices", "pids", "name=systemd"];
+        self.version == Version::V2 || ITS.iter().any(|controller| self.has(controller))
+    }
 }
 
 /// All cgroups of a container; empty without control groups.
@@ -114,9 +121,11 @@ impl Group {
     }
 }
 
-/// How many cgroups above each place are missing now, looked at before anything is made.
+/// How many cgroups above each place are missing now, looked at before anything is made. Those of slices are systemd's to
+/// make and to remove.
 pub fn probe_missing(group: &mut Group) {
-    for place in &mut group.places {
+    let of_unit = group.unit.is_some();
+    for place in group.places.iter_mut().filter(|place| !of_unit || !place.is_systemds()) {
         let above = place.path.ancestors().skip(1).filter(|path| *path != Path::new(""));
         place.made = above.take_while(|path| !place.mount.join(path).exists()).count() as u16;
     }
@@ -160,5 +169,20 @@ mod tests {
         let mut group = Group { places: vec![path("x"), path("a/x"), path("b/c/x"), path("a/b/x")], unit: None };
         probe_missing(&mut group);
         assert_eq!(group.places.iter().map(|place| place.made).collect::<Vec<_>>(), [0, 0, 2, 1]);
+    }
+
+    #[test]
+    fn the_slices_of_a_unit_are_systemds_where_it_makes_them() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |controllers: &[&str]| Place {
+            mount: root.path().to_owned(),
+            path: "a.slice/x.scope".into(),
+            ..place(Version::V1, controllers)
+        };
+        let places = vec![path(&["memory"]), path(&["freezer"]), path(&["cpu", "cpuacct"]), path(&["name=systemd"])];
+        let unit = Unit { name: "x.scope".into(), slice: "a.slice".into(), user: false };
+        let mut group = Group { places, unit: Some(unit) };
+        probe_missing(&mut group);
+        assert_eq!(group.places.iter().map(|place| place.made).collect::<Vec<_>>(), [0, 1, 0, 0]);
     }
 }

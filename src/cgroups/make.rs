@@ -71,12 +71,12 @@ fn is_forbidden(errno: Errno) -> bool {
 
 fn apply_make(make: &Make, slots: &mut Slots) -> Effect {
     let dir = make.mount.join(&make.path);
-    if !make_dirs(make, &dir)? {
+    if !make_dirs(&make.mount, &make.path)? {
         refuse_inhabited(&dir)?;
     }
     refuse_frozen(make, &dir)?;
     if make.fill_cpuset {
-        fill_cpuset(make)?;
+        fill_cpuset(&make.mount, &make.path)?;
     }
     if make.version == Version::V2 && !make.enable.is_empty() {
         enable(make, &dir);
@@ -92,7 +92,8 @@ fn apply_make(make: &Make, slots: &mut Slots) -> Effect {
 
 /// Makes the cgroup; `false` when it exists already. Those above it may go at any moment, with the last container in them,
 /// so they are made again as long as that happens.
-fn make_dirs(make: &Make, dir: &Path) -> Effect<bool> {
+pub(super) fn make_dirs(mount: &Path, path: &Path) -> Effect<bool> {
+    let dir = &mount.join(path);
     const TRIES: usize = 10;
     for _ in 0..TRIES {
         match mkdir(dir) {
@@ -101,8 +102,8 @@ fn make_dirs(make: &Make, dir: &Path) -> Effect<bool> {
             Err(trouble) if trouble.errno == Errno::ENOENT => {}
             Err(trouble) => return Err(trouble),
         }
-        let mut above = make.mount.clone();
-        for name in make.path.parent().unwrap_or(Path::new("")) {
+        let mut above = mount.to_owned();
+        for name in path.parent().unwrap_or(Path::new("")) {
             above.push(name);
             match mkdir(&above) {
                 Err(trouble) if !matches!(trouble.errno, Errno::EEXIST | Errno::ENOENT) => return Err(trouble),
@@ -119,7 +120,7 @@ fn mkdir(dir: &Path) -> Effect {
 
 /// A cgroup that somebody else is in must not become a container's: it would be limited, frozen and killed with it.
 /// EBUSY.
-fn refuse_inhabited(dir: &Path) -> Effect {
+pub(super) fn refuse_inhabited(dir: &Path) -> Effect {
     match inhabitants(dir)? {
         0 => Ok(()),
         _ => Err(Trouble::new(Call::CheckCgroup, Errno::EBUSY)),
@@ -150,10 +151,10 @@ fn refuse_frozen(make: &Make, dir: &Path) -> Effect {
 
 /// A new cpuset of version 1 is empty, and nobody can enter it. It gets what the nearest cpuset above has
 /// (cpuset(7)); the config's own values come later.
-fn fill_cpuset(make: &Make) -> Effect {
-    let parts: Vec<&Path> = make.path.ancestors().filter(|part| *part != Path::new("")).collect();
+pub(super) fn fill_cpuset(mount: &Path, path: &Path) -> Effect {
+    let parts: Vec<&Path> = path.ancestors().filter(|part| *part != Path::new("")).collect();
     for name in ["cpuset.cpus", "cpuset.mems"] {
-        let file = |part: &Path| make.mount.join(part).join(name);
+        let file = |part: &Path| mount.join(part).join(name);
         // From the container's cgroup up to the first that is filled, then down again.
         let mut empty: Vec<PathBuf> = Vec::new();
         let mut filled = String::new();

@@ -1,6 +1,7 @@
 //! Control groups: where a container's cgroups are in each hierarchy, what is written there, and the verbs that need
 //! them. Our own code on cgroupfs of both versions; systemd's part stands in `systemd/`.
 
+pub mod adopt;
 pub mod apply;
 pub mod current;
 pub mod delegate;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod reason;
 pub mod remove;
 pub mod stats;
+pub mod systemd;
 pub mod tree;
 pub mod update;
 
@@ -35,6 +37,10 @@ pub enum Op {
     /// Host: make the cgroup with all that is missing above it, and open what the child needs to enter it: `tasks` of a
     /// hierarchy of version 1, the directory of version 2.
     Make(Box<Make>),
+    /// Host, on the child: have systemd start the unit that the child is in, and wait until it is there.
+    StartUnit(Box<systemd::StartUnit>),
+    /// Host, on the child: move it to the cgroup of a hierarchy where it isn't there yet.
+    Move(Box<Move>),
     /// Host: write a value to a file of the container's cgroup.
     Write { file: CString, value: CString },
     /// Host: the same for the first of these files that the kernel has.
@@ -98,6 +104,21 @@ pub struct DeviceProgram {
     pub program: Program,
 }
 
+/// What it takes to move another process to a cgroup.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Move {
+    /// As /proc/self/cgroup names it, for a sentence.
+    pub hierarchy: String,
+    /// Where the hierarchy is mounted; absolute.
+    pub mount: PathBuf,
+    /// The cgroup, relative to the mount.
+    pub path: PathBuf,
+    /// `cpuset.cpus` and `cpuset.mems` must not be empty before anyone can enter.
+    pub fill_cpuset: bool,
+    /// Somebody else was to put the process there: should it be elsewhere, then the cgroup isn't the one that was planned.
+    pub must_be_there: bool,
+}
+
 /// The step as a sentence.
 pub fn render(op: &Op) -> String {
     let text = |text: &CString| text.to_string_lossy().into_owned();
@@ -106,6 +127,9 @@ pub fn render(op: &Op) -> String {
             let optional = if make.optional { ", if that is permitted" } else { "" };
             format!("make the cgroup {}{optional}", make.mount.join(&make.path).display())
         }
+        Op::StartUnit(start) => format!("start {} of {} with the child in it", start.unit.name, start.unit.slice),
+        Op::Move(step) if step.must_be_there => format!("find the child in {}", step.mount.join(&step.path).display()),
+        Op::Move(step) => format!("move the child to {}", step.mount.join(&step.path).display()),
         Op::Write { file, value } => format!("write {:?} to {}", text(value).trim_end(), text(file)),
         Op::WriteFirst { choices } => {
             let choices = choices.iter().map(|(file, value)| format!("{:?} to {}", text(value), text(file)));

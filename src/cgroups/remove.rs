@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::group::{Group, Place};
 use super::tree::{Descent, is_gone};
-use super::{kill, members};
+use super::{kill, members, systemd};
 use crate::error::{Error, Result};
 use crate::fault::{Call, Trouble};
 
@@ -30,11 +30,26 @@ pub enum Members {
     Spare,
 }
 
-/// Removes every cgroup of the container; those that aren't there are none to remove.
+/// Removes every cgroup of the container, by way of systemd where they are a unit's; those that aren't there are none to
+/// remove.
 ///
 /// # Errors
 /// The first that stays; it is told who keeps it. The others have been removed.
 pub fn remove(group: &Group, members: Members) -> Result {
+    if group.unit.is_some() && members == Members::Kill {
+        // Before systemd asks them kindly and waits.
+        kill::kill(group)?;
+    }
+    let stopped = group.unit.as_ref().map_or(Ok(()), systemd::stop);
+    let removed = remove_places(group, members);
+    match stopped {
+        // A scope ends with its cgroup, whether its manager can be asked or not: a user's own may be gone by now.
+        Err(Error::Systemd { unreachable: true, .. }) if removed.is_ok() => Ok(()),
+        stopped => stopped.and(removed),
+    }
+}
+
+fn remove_places(group: &Group, members: Members) -> Result {
     let deadline = Instant::now() + PATIENCE;
     let mut wait = FIRST_WAIT;
     let mut left = group.places.iter().map(|place| Ok((place, place.own_dir()?))).collect::<Result<Vec<_>>>()?;

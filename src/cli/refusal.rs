@@ -1,7 +1,7 @@
 //! The words for a command line that clap, or the count of its arguments, refuses. Callers match several of them.
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::Command;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::error::Error;
 

@@ -279,7 +279,7 @@ fn wrong_values_are_refused_with_the_values_that_would_do() {
         ("completion csh", "invalid value \"csh\" for <SHELL>: must be one of bash, elvish, fish, powershell, zsh"),
         (
             "--fault x:1 list",
-            "invalid value \"x:1\" for flag -fault: the stages are host, adopt, stage_one, stage_two, mounted, start, undo",
+            "invalid value \"x:1\" for flag -fault: the stages are host, adopt, stage_one, stage_two, mounted, ready, start, undo",
         ),
     ]);
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::version;
+use crate::cgroups::systemd;
 use crate::error::{Doing, Result};
 use crate::namespaces;
 use crate::process::hooks::Kind;
@@ -31,7 +32,7 @@ struct Features<'a> {
     mount_options: Vec<&'a str>,
     linux: Linux<'a>,
     annotations: BTreeMap<&'static str, String>,
-    potentially_unsafe_config_annotations: [&'static str; 0],
+    potentially_unsafe_config_annotations: [&'static str; 1],
 }
 
 #[derive(Serialize)]
@@ -91,7 +92,7 @@ fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
         linux: Linux {
             namespaces: namespaces::Kind::ALL.map(namespaces::Kind::name).to_vec(),
             capabilities: capabilities(),
-            cgroup: Cgroup { v1: false, v2: false, systemd: false, systemd_user: false, rdma: false },
+            cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: off(),
             apparmor: off(),
             selinux: off(),
@@ -105,7 +106,7 @@ fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
             net_devices: off(),
         },
         annotations: BTreeMap::from(annotations),
-        potentially_unsafe_config_annotations: [],
+        potentially_unsafe_config_annotations: [systemd::annotations::PREFIX],
     };
     let mut bytes = Vec::with_capacity(4096);
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -143,6 +144,10 @@ mod tests {
         assert_eq!(capabilities[0], "CAP_CHOWN");
         assert_eq!(capabilities.len(), 41);
         assert_eq!(linux.memory_policy().as_ref().unwrap().modes().as_ref().unwrap().len(), 7);
+        let cgroup = serde_json::to_value(linux.cgroup()).unwrap();
+        let all = serde_json::json!({"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true});
+        assert_eq!(cgroup, all);
+        assert_eq!(features.potentially_unsafe_config_annotations().as_ref().unwrap(), &["org.systemd.property."]);
         assert!(features.annotations().as_ref().unwrap().contains_key("org.corten.version"));
         assert!(String::from_utf8(bytes).unwrap().starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n"));
     }
@@ -155,6 +160,5 @@ mod tests {
             assert_eq!(value["linux"][part]["enabled"], false, "{part}");
         }
         assert_eq!(value["linux"]["mountExtensions"]["idmap"]["enabled"], false);
-        assert_eq!(value["linux"]["cgroup"]["v1"], false);
     }
 }

@@ -24,12 +24,13 @@ pub fn run(globals: &Globals, args: BundleArgs, log: &mut Log) -> Result<i32> {
 }
 
 /// What is said of a list, in the order in which the lists run.
-const LISTS: [(Stage, &str); 7] = [
+const LISTS: [(Stage, &str); 8] = [
     (Stage::Host, "on the host, before clone"),
     (Stage::Adopt, "on the host, for the fresh child"),
     (Stage::StageOne, "in the child: namespaces and identity"),
     (Stage::StageTwo, "in the child: root file system and process"),
     (Stage::Mounted, "on the host, while the child waits with its root mounted"),
+    (Stage::Ready, "on the host, when the child has set itself up"),
     (Stage::Start, "in the child, after `corten start`"),
     (Stage::Undo, "on the host, if any of this fails"),
 ];

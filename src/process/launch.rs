@@ -179,9 +179,11 @@ impl Launch<'_> {
         let fifo = init.slots.take(Slot::EXEC_FIFO);
         init.slots.take(Slot::CONTROL);
         init.slots.filled().for_each(file::close);
-        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, warnings: Vec::new() };
+        let slots = Slots::with_room(self.plan.slots);
+        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, slots, warnings: Vec::new() };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
+        talk.slots.filled().for_each(file::close);
         file::close(control);
         fifo.into_iter().for_each(file::close);
         match result {
@@ -243,6 +245,8 @@ struct Conversation<'a, 'b> {
     reaped: bool,
     control: RawFd,
     page: Page,
+    /// What the host opens for its own steps on the child.
+    slots: Slots,
     warnings: Vec<Warning>,
 }
 
@@ -251,7 +255,7 @@ impl Conversation<'_, '_> {
         let plan = self.launch.plan;
         // With a second fork this is stage one, and known in case that it never gets that far.
         (self.launch.record)(self.pid)?;
-        if plan.launch.maps && !plan.launch.unshare_user {
+        if plan.adopts_at_once() {
             self.adopt()?;
         }
         loop {
@@ -260,8 +264,11 @@ impl Conversation<'_, '_> {
                 Some(Message::At(Point::Adopted)) => self.adopt()?,
                 Some(Message::At(Point::Mounted)) => self.run_hooks()?,
                 // It is on record since before the first message.
-                Some(Message::At(Point::Recorded)) => self.go()?,
-                Some(Message::At(Point::Ready)) => return Ok(()),
+                Some(Message::At(Point::Recorded)) => {
+                    self.settle()?;
+                    self.go()?;
+                }
+                Some(Message::At(Point::Ready)) => return self.settle(),
                 Some(Message::Forked(pid)) => {
                     // Stage one has done its part; its second child is the init.
                     wait::kill_and_reap(self.pid);
@@ -308,12 +315,24 @@ impl Conversation<'_, '_> {
     fn adopt(&mut self) -> Result {
         let plan = self.launch.plan;
         for (index, step) in plan.adopt.iter().enumerate() {
-            self.launch
-                .injected(Stage::Adopt, index)
-                .and_then(|()| apply_adopt(step, self.pid))
-                .map_err(|trouble| self.launch.step_error(Stage::Adopt, index, trouble))?;
+            self.act(Stage::Adopt, index, step)?;
         }
         self.go()
+    }
+
+    /// The child has set itself up.
+    fn settle(&mut self) -> Result {
+        let plan = self.launch.plan;
+        plan.ready.iter().enumerate().try_for_each(|(index, step)| self.act(Stage::Ready, index, step))
+    }
+
+    /// Takes a step of the host's on the child.
+    fn act(&mut self, stage: Stage, index: usize, step: &Step) -> Result {
+        let acted = match self.launch.injected(stage, index) {
+            Ok(()) => apply_adopt(step, self.pid, &mut self.slots)?,
+            injected => injected,
+        };
+        acted.map_err(|trouble| self.launch.step_error(stage, index, trouble))
     }
 
     fn run_hooks(&mut self) -> Result {
@@ -366,12 +385,16 @@ fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
     }
 }
 
-fn apply_adopt(step: &Step, pid: i32) -> Effect {
-    match &step.op {
+/// The outer error is one that no errno tells.
+fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots) -> Result<Effect> {
+    Ok(match &step.op {
         Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid),
+        Op::Cgroup(op) => {
+            return cgroups::adopt::apply_adopt(op, pid, slots).map_err(|error| error.field(step.field.clone()));
+        }
         Op::Process(op) => process::adopt::apply_adopt(op, pid),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
-    }
+    })
 }
 
 /// Cuts a state line around the number of its pid.

@@ -19,10 +19,10 @@ mod rdma;
 pub mod resources;
 mod unified;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
 
 use super::group::{Group, Version};
-use super::{Make, Op};
+use super::{Make, Op, systemd};
 use crate::error::{Violation, Warning};
 use crate::field::Field;
 use crate::host::Host;
@@ -42,6 +42,8 @@ pub struct CgroupPlan {
     pub enter: Vec<Step>,
     /// In the child, when it has set itself up.
     pub last: Vec<Step>,
+    /// On the child that has set itself up, by the host: a unit's files are not there yet when the child could open them.
+    pub ready: Vec<Step>,
     pub undo: Vec<Step>,
     /// The cgroup of version 2 that clone puts the child into (CLONE_INTO_CGROUP).
     pub into: Option<Slot>,
@@ -74,11 +76,21 @@ pub fn plan_cgroups(
         }
         None => resources::Limits::default(),
     };
-    let given_rules =
-        linux.and_then(|linux| linux.resources().as_ref()).and_then(|resources| resources.devices().as_ref());
-    let given_rules = given_rules.map_or(&[][..], Vec::as_slice);
+    if group.unit.is_some() {
+        plan.adopt = systemd::plan::plan_adopt(spec, request, &group, &field)?;
+        let devices = plan_rules(spec, host, &group, slots)?;
+        plan.adopt.extend(devices.steps);
+        plan.warnings.extend(devices.warnings);
+        plan.adopt.extend(limits.steps);
+        let late = |late: resources::Late| Step::new(Op::Write { file: late.file, value: late.value }, late.field);
+        plan.ready = limits.late.into_iter().map(late).collect();
+        plan.enter.push(Step::new(Op::ResetAffinity, Field::RUNTIME));
+        plan.undo.push(Step::new(Op::Remove, Field::RUNTIME));
+        plan.warnings.extend(limits.warnings);
+        return Ok(plan);
+    }
     let optional = request.rootless && !given && limits.steps.is_empty() && limits.late.is_empty();
-    let optional = optional && given_rules.is_empty();
+    let optional = optional && given_rules(spec).is_empty();
     for place in &group.places {
         let slot = slots.take();
         let make = Make {
@@ -103,9 +115,7 @@ pub fn plan_cgroups(
         plan.undo.push(Step::new(Op::Remove, Field::RUNTIME));
     }
     if !optional {
-        let at = Field::at("/linux/resources");
-        let devices =
-            devices::plan_devices(given_rules, &at, host, &group, slots).map_err(|violation| vec![violation])?;
+        let devices = plan_rules(spec, host, &group, slots)?;
         plan.host.extend(devices.steps);
         plan.warnings.extend(devices.warnings);
     }
@@ -118,4 +128,20 @@ pub fn plan_cgroups(
     }
     plan.warnings.extend(limits.warnings);
     Ok(plan)
+}
+
+/// The config's own rules for devices.
+fn given_rules(spec: &Spec) -> &[LinuxDeviceCgroup] {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default()
+}
+
+fn plan_rules(
+    spec: &Spec,
+    host: &Host,
+    group: &Group,
+    slots: &mut SlotCounter,
+) -> Result<devices::DevicePlan, Vec<Violation>> {
+    let at = Field::at("/linux/resources");
+    devices::plan_devices(given_rules(spec), &at, host, group, slots).map_err(|violation| vec![violation])
 }

@@ -5,16 +5,20 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use super::super::group::{Group, Place, Version};
+use super::super::systemd;
 use crate::error::Violation;
 use crate::field::Field;
 use crate::host::Host;
-use crate::request::Request;
+use crate::request::{CgroupDriver, Request};
 
 /// The places of a container's cgroups (runtime-spec, config-linux.md, "Cgroups Path"): an absolute path begins at the
 /// mount of each hierarchy, a relative one where the runtime likes. That is below the caller's own cgroup in version 1,
 /// and beside it in version 2, where a cgroup with processes in it can't give controllers to its children
 /// (cgroups(7), "no internal processes"). Without a path it is the container's id, as a relative one.
 pub fn plan_group(spec: &Spec, host: &Host, request: &Request) -> Result<Group, Violation> {
+    if request.cgroup_driver == CgroupDriver::Systemd {
+        return systemd::plan::plan_group(spec, host, request);
+    }
     let given = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     let given = given.filter(|path| !path.as_os_str().is_empty());
     let path = given.unwrap_or(Path::new(&request.id));

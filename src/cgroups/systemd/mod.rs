@@ -1,0 +1,73 @@
+//! The systemd driver: a container's processes become a transient scope of a systemd manager, so that systemd knows whom
+//! the cgroups belong to and leaves them alone (systemd.io/CGROUP_DELEGATION). D-Bus is spoken only when the driver was
+//! asked for, and only after clone: nothing of it is ever in a container's process, and no thread is left behind.
+
+pub mod annotations;
+mod bus;
+mod devices;
+pub mod plan;
+pub mod properties;
+pub mod unit;
+
+use std::time::Duration;
+
+use self::bus::{Manager, Refused};
+use self::properties::Property;
+use super::group::Unit;
+use crate::error::{Error, Result};
+use crate::field::Field;
+
+/// How long systemd may take for all of one request. A scope is there in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A transient unit to be started for a process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartUnit {
+    pub unit: Unit,
+    /// Beside the process: what the unit is like.
+    pub properties: Vec<Property>,
+}
+
+/// The host, on the fresh child: has the unit started with the process `pid` in it, and waits until it is there.
+pub fn start(start: &StartUnit, pid: i32) -> Result {
+    let StartUnit { unit, properties } = start;
+    with_manager(unit, "start", async |manager: &Manager| manager.start(unit, properties, pid).await)
+}
+
+/// Ends the unit with all that is in it, and waits until it is gone. One that is gone already is fine.
+pub fn stop(unit: &Unit) -> Result {
+    with_manager(unit, "stop", async |manager: &Manager| manager.stop(&unit.name).await)
+}
+
+/// Tells systemd of changed limits, until the next boot. Without it the next `daemon-reload` would undo them.
+pub fn set_properties(unit: &Unit, properties: &[Property]) -> Result {
+    if properties.is_empty() {
+        return Ok(());
+    }
+    with_manager(unit, "change", async |manager: &Manager| manager.set_properties(&unit.name, properties).await)
+}
+
+/// Connects to the manager and asks it, on this thread alone. All of it ends with the answer: the runtime has no other
+/// thread, and what it was about to do is dropped with it.
+fn with_manager(unit: &Unit, verb: &str, ask: impl AsyncFnOnce(&Manager) -> Result<(), Refused>) -> Result {
+    let asked = async {
+        let manager = Manager::connect(unit.user).await?;
+        ask(&manager).await
+    };
+    let answered = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(Refused::Silent { seconds: PATIENCE.as_secs() }))
+        }),
+        Err(error) => Err(Refused::NoBus { why: error.to_string(), user: unit.user }),
+    };
+    answered.map_err(|refused| {
+        let kind = if unit.name.ends_with(".slice") { "slice" } else { "scope" };
+        Error::Systemd {
+            doing: format!("{verb} the {kind} {} of {}", unit.name, unit.slice),
+            field: Field::RUNTIME,
+            hint: refused.hint(),
+            why: refused.to_string(),
+            unreachable: matches!(refused, Refused::NoBus { .. }),
+        }
+    })
+}
