@@ -5,6 +5,7 @@
 #        lane.sh prepare [fast|full|LANE]...       builds what those lanes boot; exit code 77 where that isn't possible
 #        lane.sh run LANE [ARGUMENT...]            runs a lane; arguments go to the suite: a test's name, --list ...
 #
+# VM_PROFILE is the cargo profile of suite and binary (vm, see Cargo.toml), VM_TIMEOUT a lane's limit in seconds (1500).
 # The suite's output and exit code come out as they do on the host, its closing line included. `make test` runs every lane.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
@@ -61,14 +62,14 @@ print(*[item["executable"] for item in built
 # at build time to look for them.
 stage_suite() {
     local suite corten
-    "$top/scripts/cargo.sh" test --locked --quiet --profile vm --no-run --message-format=json --test integration \
+    "$top/scripts/cargo.sh" test --locked --quiet --profile "${VM_PROFILE:-vm}" --no-run --message-format=json --test integration \
         >"$stage/messages"
     suite=$(executable integration)
     corten=$(executable corten)
     [ -x "$suite" ] && [ -x "$corten" ] || die "cargo names no suite or no binary"
     mkdir "$stage/share"
-    cp "$suite" "$stage/share/suite"
-    cp "$corten" "$stage/share/corten"
+    strip -o "$stage/share/suite" "$suite"
+    strip -o "$stage/share/corten" "$corten"
     cp -r "$top/integration/fixtures" "$here/inside.sh" "$stage/share/"
     printf 'binary=%q\nmanifest_dir=%q\n' "$corten" "$top" >"$stage/share/places"
 }
