@@ -42,6 +42,7 @@ pub const CASES: &[Case] = cases![
     what_a_version_has_nothing_for_is_a_warning,
     a_refused_value_names_field_file_value_and_errno,
     a_late_limit_that_is_refused_is_named_too,
+    an_init_that_its_own_limit_kills_is_reported_so,
     nothing_is_left_after_a_limit_that_fails,
     all_resources_at_once_are_all_there,
 ];
@@ -60,6 +61,11 @@ impl At {
 
     fn has(&self, name: &str) -> bool {
         self.dir.join(name).exists()
+    }
+
+    /// Whether the cgroup above, which is there before the container, has a file.
+    fn above_has(&self, name: &str) -> bool {
+        self.dir.with_file_name(name).exists()
     }
 }
 
@@ -111,7 +117,7 @@ fn memory_limits_are_what_the_config_says(sb: &Sandbox) {
     let path = own_path(sb);
     let at = need("memory", &path);
     let mut memory = json!({"limit": 64 * MIB, "reservation": 32 * MIB, "swappiness": 7, "useHierarchy": true});
-    let counts_swap = at.v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
+    let counts_swap = at.v2 || at.above_has("memory.memsw.limit_in_bytes");
     if counts_swap {
         memory["swap"] = json!(64 * MIB);
     }
@@ -130,7 +136,6 @@ fn memory_limits_are_what_the_config_says(sb: &Sandbox) {
         true if at.has("memory.swap.max") => assert_eq!(at.read("memory.swap.max"), "0"),
         true => {}
     }
-    container.verb("delete").fails();
     container.stop();
 }
 
@@ -153,7 +158,7 @@ fn a_container_beyond_its_memory_limit_is_killed(sb: &Sandbox) {
     assert_eq!(container.output().trim_end(), "filled", "what fits the limit is had");
     container.verb("delete").ok();
     // Swap would only make it slower: none is given where it is counted.
-    let swap = at.v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
+    let swap = at.v2 || at.above_has("memory.memsw.limit_in_bytes");
     let limits = if swap { json!({"memory": {"limit": 24 * MIB, "swap": 24 * MIB}}) } else { small };
     let container = sb.create(&bundle(sb, &path, limits, ["fill", "200"]));
     container.start();
@@ -226,7 +231,7 @@ fn a_realtime_budget_is_given_in_version_1(sb: &Sandbox) {
     if at.v2 {
         skip("version 2 has no budget for real-time processes");
     }
-    if !Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+    if !at.above_has("cpu.rt_runtime_us") {
         skip("this kernel has no budget for real-time processes (CONFIG_RT_GROUP_SCHED)");
     }
     let resources = json!({"cpu": {"realtimeRuntime": 1000, "realtimePeriod": 500_000}});
@@ -479,6 +484,22 @@ fn a_late_limit_that_is_refused_is_named_too(sb: &Sandbox) {
     let _ = need("pids", &path);
     let output = sb.run(&bundle(sb, &path, json!({"pids": {"limit": 1_i64 << 40}}), ["true"]));
     output.fails_with(&["linux.resources.pids.limit", "pids.max", "\"1099511627776\"", "Invalid argument", "4194304"]);
+    sb.assert_nothing_left();
+}
+
+fn an_init_that_its_own_limit_kills_is_reported_so(sb: &Sandbox) {
+    let path = own_path(sb);
+    let at = need("memory", &path);
+    let mut memory = json!({"limit": 4096});
+    if at.v2 || at.above_has("memory.memsw.limit_in_bytes") {
+        memory["swap"] = json!(4096);
+    }
+    let output = sb.run(&bundle(sb, &path, json!({"memory": memory}), ["true"]));
+    output.fails_with(&[
+        "container init was OOM-killed (memory limit too low?)",
+        "hint: ",
+        "linux.resources.memory.limit",
+    ]);
     sb.assert_nothing_left();
 }
 
