@@ -31,7 +31,7 @@ const fn case(name: &'static str, config: &'static str) -> Case {
     Case { name, config, adjust: |_, _| {} }
 }
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 26] = [
     case("docker-hello", "recorded/docker-28-hello.json"),
     Case {
         name: "docker-hello-on-v1",
@@ -78,6 +78,22 @@ const CASES: [Case; 22] = [
         name: "rootless-joined-user-and-pid",
         config: "own/joined-user-and-pid.json",
         adjust: |_, host| (host.euid, host.egid) = (1000, 1000),
+    },
+    Case { name: "resources-v1", config: "own/resources.json", adjust: |_, host| host.cgroups = Layout::fixture_v1() },
+    Case {
+        name: "resources-unified",
+        config: "own/resources.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_unified(),
+    },
+    Case {
+        name: "resources-hybrid",
+        config: "own/resources.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_hybrid(),
+    },
+    Case {
+        name: "unified-files",
+        config: "own/unified-files.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_unified(),
     },
     Case { name: "rootless", config: "own/rootless.json", adjust: |_, host| (host.euid, host.egid) = (1000, 1000) },
 ];

@@ -24,6 +24,7 @@ mod notify;
 mod pivot;
 mod process;
 mod ps;
+mod resources;
 mod run;
 mod same_limits;
 mod stats;
@@ -53,6 +54,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("pivot", pivot::CASES),
     ("process", process::CASES),
     ("ps", ps::CASES),
+    ("resources", resources::CASES),
     ("run", run::CASES),
     ("same_limits", same_limits::CASES),
     ("stats", stats::CASES),

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use super::file::read;
-use super::{Make, Op};
+use super::{Group, Make, Op, Version};
 use crate::fault::{Call, Trouble};
 
 /// What the kernel's errno doesn't say; engines match some of these words.
@@ -55,6 +55,18 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         Op::Enter { hierarchy, .. } => enter_hint(hierarchy, trouble.errno),
         _ => None,
     }
+}
+
+/// Whether the kernel has killed somebody in the container's cgroup because of its limit of memory. Kernels before 4.13
+/// don't count that.
+pub fn is_out_of_memory(group: &Group) -> bool {
+    let Some(place) = group.find("memory") else { return false };
+    let file = match place.version {
+        Version::V1 => "memory.oom_control",
+        Version::V2 => "memory.events",
+    };
+    let text = read(&place.dir().join(file)).unwrap_or_default();
+    text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
 }
 
 fn is_forbidden(trouble: Trouble) -> bool {
@@ -169,7 +181,6 @@ static RULES: [Rule; 26] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroups::Version;
     use crate::slots::Slot;
     use std::ffi::CString;
     use std::fs;
@@ -212,6 +223,28 @@ mod tests {
         };
         let found = reason(&Op::Make(Box::new(make)), Trouble::new(Call::CheckCgroup, Errno::EBUSY));
         assert_eq!(found.as_deref(), Some("container's cgroup is not empty: 2 process(es) found"));
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_counted_in_the_file_of_the_version() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("web")).unwrap();
+        for (version, file) in [(Version::V1, "memory.oom_control"), (Version::V2, "memory.events")] {
+            let controllers = vec!["memory".to_owned()];
+            let place = crate::cgroups::Place {
+                version,
+                controllers,
+                mount: dir.path().to_owned(),
+                path: "web".into(),
+                made: 0,
+            };
+            let group = Group { places: vec![place], unit: None };
+            for (text, killed) in [("oom 3\noom_kill 0\n", false), ("oom 3\noom_kill 1\n", true)] {
+                fs::write(dir.path().join("web").join(file), text).unwrap();
+                assert_eq!(is_out_of_memory(&group), killed, "{file} {text:?}");
+            }
+        }
+        assert!(!is_out_of_memory(&Group::default()));
     }
 
     #[test]

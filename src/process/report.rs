@@ -119,6 +119,9 @@ fn render_detail(call: Call, detail: &str) -> String {
 /// An init that ended without a word: the last step that it marked tells where.
 pub fn died(told: &Told, stage: Stage, index: usize, how: &str) -> Error {
     let hint = match how {
+        how if how.contains("OOM-killed") => {
+            "raise linux.resources.memory.limit: setting a container up takes a few MiB by itself"
+        }
         how if how.contains("SIGKILL") => "SIGKILL without a sender is the kernel's: look for the OOM killer in dmesg",
         how if how.contains("SIGSYS") => "SIGSYS comes from a seccomp filter around corten itself",
         _ => "",
