@@ -224,12 +224,12 @@ fn a_joined_cgroup_namespace_shows_its_own_root(sb: &Sandbox) {
     sb.only_corten("mounts version 2 beside version 1");
     let layout = layout();
     let donor = sb.started(&sb.bundle().namespace("cgroup", None).tool(["pause"]).build());
-    let path = format!("/proc/{}/ns/cgroup", donor.pid());
+    let joined = |kind| format!("/proc/{}/ns/{kind}", donor.pid());
     let procs = format!("{}/cgroup.procs", one_place(&layout));
-    let bundle = bundle(sb, &USUAL).namespace("cgroup", Some(&path)).tool(["cat", &procs]).build();
-    // The donor's process is there; it has no number in this pid namespace, which reads as 0.
-    let output = sb.run(&bundle);
-    assert_eq!(output.ok().lines(), ["0"], "{output:?}");
+    // In the donor's pid namespace too, or its process would have no number to be read.
+    let bundle = bundle(sb, &USUAL).namespace("cgroup", Some(&joined("cgroup"))).namespace("pid", Some(&joined("pid")));
+    let output = sb.run(&bundle.tool(["cat", &procs]).build());
+    assert_eq!(output.ok().lines(), ["1"], "the donor, and not the container, whose cgroup lies outside: {output:?}");
 }
 
 fn without_control_groups_the_caller_s_are_shown(sb: &Sandbox) {
