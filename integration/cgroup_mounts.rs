@@ -9,6 +9,7 @@ use corten::host::cgroups::Layout;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, BundleBuilder, Case, Sandbox, cases, mount_at, skip, tool, words};
+use crate::namespaces::{rootless, run_as_ordinary_user};
 
 pub const CASES: &[Case] = cases![
     every_mount_of_control_groups_has_the_config_s_flags,
@@ -20,6 +21,7 @@ pub const CASES: &[Case] = cases![
     the_mapped_root_gets_its_cgroup_of_version_2_and_none_of_its_limits,
     a_user_namespace_gets_control_groups_too,
     a_joined_cgroup_namespace_shows_its_own_root,
+    an_ordinary_user_sees_control_groups_and_can_not_write_to_others,
     without_control_groups_the_caller_s_are_shown,
     links_at_the_destination_lead_nowhere_else,
     a_file_at_the_destination_is_told,
@@ -224,12 +226,35 @@ fn a_joined_cgroup_namespace_shows_its_own_root(sb: &Sandbox) {
     sb.only_corten("mounts version 2 beside version 1");
     let layout = layout();
     let donor = sb.started(&sb.bundle().namespace("cgroup", None).tool(["pause"]).build());
-    let path = format!("/proc/{}/ns/cgroup", donor.pid());
+    let joined = |kind| format!("/proc/{}/ns/{kind}", donor.pid());
     let procs = format!("{}/cgroup.procs", one_place(&layout));
-    let bundle = bundle(sb, &USUAL).namespace("cgroup", Some(&path)).tool(["cat", &procs]).build();
-    // The donor's process is there; it has no number in this pid namespace, which reads as 0.
-    let output = sb.run(&bundle);
-    assert_eq!(output.ok().lines(), ["0"], "{output:?}");
+    // In the donor's pid namespace too, or its process would have no number to be read.
+    let bundle = bundle(sb, &USUAL).namespace("cgroup", Some(&joined("cgroup"))).namespace("pid", Some(&joined("pid")));
+    let output = sb.run(&bundle.tool(["cat", &procs]).build());
+    assert_eq!(output.ok().lines(), ["1"], "the donor, and not the container, whose cgroup lies outside: {output:?}");
+}
+
+/// Without a cgroup of its own, as the caller may not make one here, the container is in the caller's.
+fn an_ordinary_user_sees_control_groups_and_can_not_write_to_others(sb: &Sandbox) {
+    sb.only_corten("shows control groups to a container without privileges");
+    let layout = layout();
+    for (namespace, options) in [(false, ["nosuid", "ro"]), (true, ["nosuid", "ro"]), (false, ["nosuid", "rw"])] {
+        let mut bundle = with_cgroups(rootless(sb), &options);
+        if namespace {
+            bundle = bundle.namespace("cgroup", None);
+        }
+        let output = run_as_ordinary_user(sb, &bundle.build());
+        let report = output.ok().json();
+        // The whole tree is nothing that the caller may lend for writing (CVE-2023-25809).
+        let flag = if layout.is_unified() { "ro" } else { options[1] };
+        for (at, _) in places(&layout) {
+            let mount = mount_at(&report, &at);
+            assert!(words(&mount["options"]).contains(&flag.to_owned()), "{at}: {mount}");
+            assert!(mount["type"].as_str().unwrap().starts_with("cgroup"), "{at}: {mount}");
+        }
+        let warned = output.stderr.contains("is mounted read-only");
+        assert_eq!(warned, layout.is_unified() && options[1] == "rw", "{output:?}");
+    }
 }
 
 fn without_control_groups_the_caller_s_are_shown(sb: &Sandbox) {
