@@ -3,6 +3,7 @@
 //! One file a subject. See `harness` for how a test is written and how to run the suite against another runtime.
 
 mod attacks;
+mod device_rules;
 mod devices;
 mod faults;
 mod features_spec;
@@ -27,6 +28,7 @@ mod terminal;
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
     ("attacks", attacks::CASES),
+    ("device_rules", device_rules::CASES),
     ("devices", devices::CASES),
     ("faults", faults::CASES),
     ("features_spec", features_spec::CASES),
