@@ -31,7 +31,7 @@ const fn case(name: &'static str, config: &'static str) -> Case {
     Case { name, config, adjust: |_, _| {} }
 }
 
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     case("docker-hello", "recorded/docker-28-hello.json"),
     Case {
         name: "docker-hello-on-v1",
@@ -40,6 +40,11 @@ const CASES: [Case; 26] = [
     },
     case("docker-privileged", "recorded/docker-28-privileged.json"),
     case("docker-tty-shell", "recorded/docker-28-tty-shell.json"),
+    Case {
+        name: "docker-device-and-cgroup-rule-hybrid",
+        config: "recorded/docker-28-device-and-cgroup-rule.json",
+        adjust: |_, host| host.cgroups = corten::host::cgroups::Layout::fixture_hybrid(),
+    },
     case("podman-userns-uidmap", "recorded/podman-5-userns-uidmap.json"),
     case("podman-pod-member", "recorded/podman-5-pod-member.json"),
     case("podman-hooks", "recorded/podman-5-hooks.json"),

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod cgroup_mounts;
+mod device_rules;
 mod devices;
 mod events;
 mod faults;
@@ -35,6 +36,7 @@ mod update;
 pub const FILES: &[(&str, &[harness::Case])] = &[
     ("attacks", attacks::CASES),
     ("cgroup_mounts", cgroup_mounts::CASES),
+    ("device_rules", device_rules::CASES),
     ("devices", devices::CASES),
     ("events", events::CASES),
     ("faults", faults::CASES),

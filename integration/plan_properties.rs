@@ -178,6 +178,12 @@ fn linux(parts: &Parts) -> Value {
         json!({"path": "/dev/sdz", "type": "b", "major": 8, "minor": 1, "uid": 1, "gid": 1}),
     ];
     linux["devices"] = chosen(&devices, parts.devices.into()).into();
+    let rules = [
+        json!({"allow": false, "access": "rwm"}),
+        json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}),
+        json!({"allow": false, "type": "b", "major": 8, "access": "w"}),
+    ];
+    linux["resources"] = json!({"devices": chosen(&rules, (parts.devices >> 4).into())});
     if on(6) {
         linux["personality"] = json!({"domain": "LINUX32"});
     }

@@ -1,6 +1,7 @@
 //! What the tests of planning share: one request to start from, and the rules that every plan keeps, whatever the config.
 //! The order of the steps is the security of a container; each rule here says what would go wrong without it.
 
+use corten::cgroups::Op as CgroupOp;
 use corten::config::{Config, locate, validate};
 use corten::error::Violation;
 use corten::fault::Stage;
@@ -125,6 +126,8 @@ fn steps_stand_where_they_can_be_taken(plan: &Plan) -> Result<(), String> {
             },
             Op::Sync(Point::Adopted) => stage == Stage::StageOne,
             Op::Sync(_) => stage == Stage::StageTwo,
+            // Nobody may be in the cgroup yet.
+            Op::Cgroup(CgroupOp::RuleDevice { .. } | CgroupOp::AttachDevices(_)) => stage == Stage::Host,
             Op::Cgroup(_) => true,
         };
         demand(allowed, || format!("{:?} can't be taken in {}", plan::render(&step.op), stage.name()))?;
@@ -150,6 +153,8 @@ fn slots_are_filled_before_they_are_used(plan: &Plan) -> Result<(), String> {
         let (fills, uses): (Option<Slot>, Vec<Slot>) = match &step.op {
             Op::Namespace(NamespaceOp::Open { slot, .. }) => (Some(*slot), vec![]),
             Op::Namespace(NamespaceOp::Join { slot, .. }) => (None, vec![*slot]),
+            Op::Cgroup(CgroupOp::OpenLimit { slot, .. }) => (Some(*slot), vec![]),
+            Op::Cgroup(CgroupOp::RuleDevice { slot, .. }) => (None, vec![*slot]),
             Op::Rootfs(RootfsOp::TakeTree(tree)) => (Some(tree.slot), vec![]),
             Op::Rootfs(RootfsOp::MakeIdNamespace(ids)) => (Some(ids.slot), vec![]),
             Op::Rootfs(RootfsOp::OpenIdNamespace { slot, .. }) => (Some(*slot), vec![]),

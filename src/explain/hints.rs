@@ -87,6 +87,15 @@ static RULES: &[Rule] = &[
     rule(Errno::EPERM, &[Call::Capset, Call::Ambient], "", Anyone, "a capability that the caller hasn't got can't be given (see CapBnd in /proc/self/status), and an inheritable one must be in bounding too"),
     rule(Errno::EACCES, &[Call::Write], "/process/oomScoreAdj", Anyone, "lowering the score takes CAP_SYS_RESOURCE"),
 
+    // Device rules: cgroup-v1/devices.rst, bpf(2).
+    rule(Errno::EPERM, &[Call::Write], "/linux/resources/devices", Anyone, "a cgroup can't allow what the one above denies: see devices.list there; the devices controller takes CAP_SYS_ADMIN as well"),
+    rule(Errno::EINVAL, &[Call::Write], "/linux/resources/devices", Anyone, "the rules of a cgroup with others below it can't be set anew: choose another linux.cgroupsPath, or remove those"),
+    rule(Errno::EPERM, &[Call::BpfLoad], "", Anyone, "a device program takes CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN, and a seccomp filter around corten may hide bpf(2)"),
+    rule(Errno::ENOSYS, &[Call::BpfLoad, Call::BpfQuery], "", Anyone, "this kernel lacks bpf(2), CONFIG_BPF_SYSCALL, or a seccomp filter around corten hides it"),
+    rule(Errno::EINVAL, &[Call::BpfLoad, Call::BpfAttach], "", Anyone, "device programs take Linux 4.15 and CONFIG_CGROUP_BPF"),
+    rule(Errno::E2BIG, &[Call::BpfLoad], "", Anyone, "the kernel checks programs up to a size only: rule with wildcards in place of thousands of devices"),
+    rule(Errno::EPERM, &[Call::BpfAttach], "", Anyone, "a cgroup above has a device program that allows none below it: `bpftool cgroup tree` shows it"),
+
     rule(Errno::EINVAL, &[Call::SetMempolicy], "", Anyone, "the nodes must exist, have memory and be allowed to the caller: see /sys/devices/system/node/has_memory and Mems_allowed in /proc/self/status"),
     rule(Errno::EPERM, &[Call::SchedSetattr], "", Anyone, "a real-time or deadline policy, or a lower nice, takes CAP_SYS_NICE; a control group without real-time budget refuses it too"),
     rule(Errno::EPERM, &[Call::Ioprio], "", Anyone, "the class IOPRIO_CLASS_RT takes CAP_SYS_NICE or CAP_SYS_ADMIN"),

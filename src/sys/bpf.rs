@@ -80,48 +80,10 @@ struct Info {
     name: [u8; 16],
 }
 
-/// A structure that is the first part of `union bpf_attr`, for one command.
-///
-/// # Safety
-/// Plain numbers without padding bytes, and every address in it is that of memory which the command may use as long as
-/// the structure's fields say.
-unsafe trait Attributes {
-    const COMMAND: i32;
-    const CALL: Call;
-}
-
-// SAFETY: numbers; `load_device_program` fills the addresses in.
-unsafe impl Attributes for Load {
-    const COMMAND: i32 = PROG_LOAD;
-    const CALL: Call = Call::BpfLoad;
-}
-// SAFETY: numbers, no address.
-unsafe impl Attributes for Attach {
-    const COMMAND: i32 = PROG_ATTACH;
-    const CALL: Call = Call::BpfAttach;
-}
-// SAFETY: numbers; `device_programs` fills the address in.
-unsafe impl Attributes for Query {
-    const COMMAND: i32 = PROG_QUERY;
-    const CALL: Call = Call::BpfQuery;
-}
-// SAFETY: numbers, no address.
-unsafe impl Attributes for ById {
-    const COMMAND: i32 = PROG_GET_FD_BY_ID;
-    const CALL: Call = Call::BpfQuery;
-}
-// SAFETY: numbers; `has_name` fills the address in.
-unsafe impl Attributes for InfoByFd {
-    const COMMAND: i32 = OBJ_GET_INFO_BY_FD;
-    const CALL: Call = Call::BpfQuery;
-}
-
-fn bpf<A: Attributes>(attributes: &mut A) -> Effect<i32> {
-    command(A::COMMAND, attributes, A::CALL)
-}
-
-fn command<A: Attributes>(command: i32, attributes: &mut A, call: Call) -> Effect<i32> {
-    // SAFETY: the structure is as long as the call is told and lives through it; `Attributes` vouches for what it holds.
+/// One command; `A` is one of the structures above, which are numbers without padding bytes.
+fn bpf<A>(command: i32, attributes: &mut A, call: Call) -> Effect<i32> {
+    // SAFETY: the structure is as long as the call is told and lives through it. The functions below, the only ones to
+    // call this, fill in addresses of memory that lives as long, with its true length beside it.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<A>()) };
     Errno::result(result).map(|result| result as i32).map_err(|errno| Trouble::new(call, errno))
 }
@@ -152,7 +114,7 @@ pub fn load_device_program(instructions: &[[u8; 8]], name: &CStr) -> Effect<RawF
             prog_flags: 0,
             prog_name: padded(name),
         };
-        bpf(&mut attributes)
+        bpf(PROG_LOAD, &mut attributes, Call::BpfLoad)
     };
     match load() {
         // Before Linux 5.11 programs count as locked memory of the user, and all containers of a user share one limit.
@@ -180,7 +142,7 @@ pub fn attach_device_program(cgroup: RawFd, program: RawFd, replaced: Option<Raw
         attach_flags: F_ALLOW_MULTI | if replaced.is_some() { F_REPLACE } else { 0 },
         replace_bpf_fd: replaced.unwrap_or(0) as u32,
     };
-    bpf(&mut attributes).map(drop)
+    bpf(PROG_ATTACH, &mut attributes, Call::BpfAttach).map(drop)
 }
 
 /// Takes a program off a cgroup.
@@ -192,7 +154,7 @@ pub fn detach_device_program(cgroup: RawFd, program: RawFd) -> Effect {
         attach_flags: 0,
         replace_bpf_fd: 0,
     };
-    command(PROG_DETACH, &mut attributes, Call::BpfAttach).map(drop)
+    bpf(PROG_DETACH, &mut attributes, Call::BpfAttach).map(drop)
 }
 
 /// The ids of the device programs that are attached to a cgroup itself. A kernel that can't say (before 4.15, or without
@@ -209,7 +171,7 @@ pub fn device_programs(cgroup: RawFd) -> Effect<Vec<u32>> {
         prog_cnt: ids.len() as u32,
         padding: 0,
     };
-    match bpf(&mut attributes) {
+    match bpf(PROG_QUERY, &mut attributes, Call::BpfQuery) {
         Err(trouble) if trouble.errno == Errno::EINVAL => return Ok(Vec::new()),
         queried => queried?,
     };
@@ -218,13 +180,14 @@ pub fn device_programs(cgroup: RawFd) -> Effect<Vec<u32>> {
 
 /// A descriptor of the program with an id.
 pub fn open_program(id: u32) -> Effect<RawFd> {
-    bpf(&mut ById { prog_id: id, next_id: 0, open_flags: 0 })
+    bpf(PROG_GET_FD_BY_ID, &mut ById { prog_id: id, next_id: 0, open_flags: 0 }, Call::BpfQuery)
 }
 
 /// Whether a program was loaded under this name.
 pub fn has_name(program: RawFd, name: &CStr) -> Effect<bool> {
     let mut info = Info { before: [0; 8], name: [0; 16] };
     let address = address(&raw mut info);
-    bpf(&mut InfoByFd { bpf_fd: program as u32, info_len: size_of::<Info>() as u32, info: address })?;
+    let mut attributes = InfoByFd { bpf_fd: program as u32, info_len: size_of::<Info>() as u32, info: address };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attributes, Call::BpfQuery)?;
     Ok(info.name == padded(name))
 }

@@ -12,6 +12,7 @@ pub(super) const TOOLS: &[Entry] = &[
     entry("cat", "FILE", cat),
     entry("write", "FILE TEXT  (creates or truncates)", |args| write(args, true)),
     entry("append", "FILE TEXT  (the file must exist: opened for writing only)", |args| write(args, false)),
+    entry("open", "FILE r|w|rw  (opens and closes it)", open),
     entry("ls", "DIR  (sorted, one name a line)", ls),
     entry("find", "DIR  (every path below, sorted)", find),
     entry("stat", "PATH...  (kind mode uid gid major:minor size, symlinks not followed)", stat),
@@ -74,6 +75,17 @@ fn write(args: &[&str], create: bool) -> Outcome {
     let mut options = OpenOptions::new();
     options.write(true).create(create).truncate(create).custom_flags(libc::O_NOCTTY);
     done(options.open(path)?.write_all(text.as_bytes()))
+}
+
+fn open(args: &[&str]) -> Outcome {
+    let usage = "open FILE r|w|rw";
+    let (path, letters) = two(args, usage)?;
+    if !["r", "w", "rw"].contains(&letters) {
+        return Err(Failure::usage(usage));
+    }
+    let mut options = OpenOptions::new();
+    options.read(letters.contains('r')).write(letters.contains('w')).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
+    done(options.open(path).map(drop))
 }
 
 fn sorted_names(dir: &str) -> Result<Vec<String>, Failure> {

@@ -66,14 +66,18 @@ fn interpret(Program(program): &Program, kind: Kind, major: u32, minor: u32, ask
             0xbf => Some(set(src)),
             0xb7 => Some(value),
             0x57 => Some(set(dst) & value),
+            0x4f => Some(set(dst) | set(src)),
+            0x67 => Some(set(dst) << value),
             0x77 => Some(set(dst) >> value),
-            0x05 | 0x55 | 0x45 => {
+            0xc7 => Some((set(dst) as i64 >> value) as u64),
+            0x05 | 0x15 | 0x55 | 0x45 => {
                 let taken = match code {
                     0x05 => true,
+                    0x15 => set(dst) == value,
                     0x55 => set(dst) != value,
                     _ => set(dst) & value != 0,
                 };
-                assert!(offset > 0);
+                assert!(offset >= 0);
                 jump = if taken { offset as usize } else { 0 };
                 None
             }
@@ -251,6 +255,22 @@ fn is_representable(given: &[LinuxDeviceCgroup], default: bool) -> bool {
             })
         })
     })
+}
+
+/// Jumps reach 32,767 instructions: in a longer program the answers stand in several places.
+#[test]
+fn a_program_may_be_longer_than_a_jump() {
+    let rule = |minor: u32| json!({"allow": minor % 3 == 0, "type": "b", "major": 2048 + minor % 2000, "minor": minor, "access": "rw"});
+    let list = Value::Array((0..20_000).map(rule).collect());
+    let rules =
+        Rules { list: given(&list).iter().map(|rule| Rule::of(rule, Field::RUNTIME)).collect(), ..rules(&json!([])) };
+    let program = rules.program();
+    assert!(program.0.len() > 40_000);
+    for minor in [0, 1, 2, 3, 7_000, 7_001, 15_000, 19_998, 19_999] {
+        let answer = |major, asked| interpret(&program, Kind::Block, major, minor, asked);
+        assert_eq!(answer(2048 + minor % 2000, Access::READ), minor % 3 == 0, "{minor}");
+        assert!(!answer(2047, Access::READ) && !answer(2048 + minor % 2000, Access::MKNOD), "{minor}");
+    }
 }
 
 // ---- What comes of some lists -----------------------------------------------------------------------------------
