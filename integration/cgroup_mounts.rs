@@ -60,7 +60,7 @@ const USUAL: [&str; 5] = ["nosuid", "noexec", "nodev", "relatime", "ro"];
 /// The path of the process in a hierarchy, from the report's /proc/self/cgroup.
 fn path_in(report: &Value, controllers: &str) -> String {
     let lines = words(&report["cgroups"]);
-    let line = lines.iter().find(|line| line.splitn(3, ':').nth(1) == Some(controllers));
+    let line = lines.iter().find(|line| line.split(':').nth(1) == Some(controllers));
     line.and_then(|line| line.splitn(3, ':').nth(2)).unwrap_or_else(|| panic!("{controllers}: {lines:?}")).to_owned()
 }
 
