@@ -104,3 +104,6 @@ pub fn plan_cgroups(
     plan.warnings = limits.warnings;
     Ok(plan)
 }
+
+#[cfg(test)]
+mod tests;
