@@ -12,7 +12,12 @@ use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::net_cls::NetClsController;
 use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::rdma::RdmaController;
+use corten::cgroups::plan::resources::plan_resources;
+use corten::cgroups::{self, Group, Place, Version, current, make, reason};
+use corten::field::Field;
 use corten::host::cgroups::Layout;
+use corten::plan;
+use corten::slots::Slots;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Case, Sandbox, cases, skip};
@@ -43,6 +48,8 @@ pub const CASES: &[Case] = cases![
     a_refused_value_names_field_file_value_and_errno,
     a_late_limit_that_is_refused_is_named_too,
     an_init_that_its_own_limit_kills_is_reported_so,
+    limits_of_a_living_container_change_in_an_order_that_the_kernel_takes,
+    a_memory_limit_below_what_is_in_use_says_how_much_that_is,
     nothing_is_left_after_a_limit_that_fails,
     all_resources_at_once_are_all_there,
 ];
@@ -496,6 +503,95 @@ fn an_init_that_its_own_limit_kills_is_reported_so(sb: &Sandbox) {
         "linux.resources.memory.limit",
     ]);
     sb.assert_nothing_left();
+}
+
+/// The container's cgroups as planning names them.
+fn group(path: &str) -> Group {
+    let layout = Layout::probe();
+    let place = |version, controllers: &[String], mount: &Path| Place {
+        version,
+        controllers: controllers.to_vec(),
+        mount: mount.to_owned(),
+        path: path.trim_start_matches('/').into(),
+        made: 0,
+    };
+    let v1 = layout.v1.iter().map(|hierarchy| place(Version::V1, &hierarchy.controllers, &hierarchy.mount));
+    let v2 = layout.unified.iter().map(|unified| place(Version::V2, &unified.controllers, &unified.mount));
+    Group { places: v1.chain(v2).collect(), unit: None }
+}
+
+/// Changes the limits of a living container, as `update` does; the first failure with all that is known of it.
+fn change(path: &str, resources: Value) -> Result<(), String> {
+    let group = group(path);
+    let resources = serde_json::from_value(resources).unwrap();
+    let limits = plan_resources(&resources, &Field::at("/r"), &group, &current::probe(&group));
+    for step in limits.unwrap().into_steps() {
+        let plan::Op::Cgroup(op) = &step.op else { panic!("{step:?}") };
+        make::apply_host(op, &mut Slots::with_room(0))
+            .map_err(|trouble| format!("{}: {trouble:?}: {:?}", cgroups::render(op), reason::reason(op, trouble)))?;
+    }
+    Ok(())
+}
+
+fn limits_of_a_living_container_change_in_an_order_that_the_kernel_takes(sb: &Sandbox) {
+    let path = own_path(sb);
+    let (memory, cpu) = (need("memory", &path), need("cpu", &path));
+    let counts_swap = memory.v2 || memory.above_has("memory.memsw.limit_in_bytes");
+    let limits = |mib: i64, quota: i64, period: i64, burst: i64| {
+        let mut memory = json!({"limit": mib * MIB});
+        if counts_swap {
+            memory["swap"] = json!(mib * MIB);
+        }
+        json!({"memory": memory, "cpu": {"quota": quota, "period": period, "burst": burst}, "pids": {"limit": mib}})
+    };
+    let container = sb.create(&bundle(sb, &path, limits(32, 20_000, 40_000, 5_000), ["pause"]));
+    // Up and down, with the burst and the period on either side of the quota.
+    for (mib, quota, period, burst) in [
+        (128, 90_000, 100_000, 60_000),
+        (16, 10_000, 20_000, 2_000),
+        (512, 1_000, 1_000_000, 0),
+        (64, 50_000, 50_000, 50_000),
+    ] {
+        let limits = limits(mib, quota, period, burst);
+        assert_eq!(change(&path, limits.clone()), Ok(()), "{limits}");
+        let found = MemController::new(memory.dir.clone(), memory.dir.clone(), memory.v2).memory_stat();
+        assert_eq!(found.limit_in_bytes, mib * MIB);
+        let reader = CpuController::new(cpu.dir.clone(), cpu.dir.clone(), cpu.v2);
+        assert_eq!((reader.cfs_quota().unwrap(), reader.cfs_period().unwrap() as i64), (quota, period));
+    }
+    // The half that isn't given stays.
+    assert_eq!(change(&path, json!({"cpu": {"quota": 60000}})), Ok(()));
+    let reader = CpuController::new(cpu.dir.clone(), cpu.dir.clone(), cpu.v2);
+    assert_eq!((reader.cfs_quota().unwrap(), reader.cfs_period().unwrap()), (60_000, 50_000));
+    assert_eq!(change(&path, json!({"memory": {"limit": -1}})), Ok(()));
+    container.stop();
+}
+
+fn a_memory_limit_below_what_is_in_use_says_how_much_that_is(sb: &Sandbox) {
+    let path = own_path(sb);
+    let at = need("memory", &path);
+    if at.v2 {
+        skip("version 2 takes any limit and kills for it");
+    }
+    let swap = at.above_has("memory.memsw.limit_in_bytes");
+    let mut memory = json!({"limit": 64 * MIB});
+    if swap {
+        memory["swap"] = json!(64 * MIB);
+    }
+    let container = sb.started(&bundle(sb, &path, json!({"memory": memory}), ["pause"]));
+    let why = change(&path, json!({"memory": {"limit": 4096}})).unwrap_err();
+    for words in
+        ["memory.limit_in_bytes", "EBUSY", "unable to set memory limit to 4096 (current usage: ", ", peak usage: "]
+    {
+        assert!(why.contains(words), "{words} isn't in {why}");
+    }
+    let checked = json!({"memory": {"limit": 4096, "checkBeforeUpdate": true}});
+    let group = group(&path);
+    let refused =
+        plan_resources(&serde_json::from_value(checked).unwrap(), &Field::at("/r"), &group, &current::probe(&group));
+    let why = refused.unwrap_err()[0].to_string();
+    assert!(why.contains("rejecting memory limit 4096 <= usage "), "{why}");
+    container.stop();
 }
 
 /// The first limits hold, the last one fails, and all cgroups with their parents go.
