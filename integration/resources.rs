@@ -12,7 +12,12 @@ use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::net_cls::NetClsController;
 use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::rdma::RdmaController;
+use corten::cgroups::plan::resources::plan_resources;
+use corten::cgroups::{self, Group, Place, Version, current, make, reason};
+use corten::field::Field;
 use corten::host::cgroups::Layout;
+use corten::plan;
+use corten::slots::Slots;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, Case, Sandbox, cases, skip};
@@ -43,6 +48,8 @@ pub const CASES: &[Case] = cases![
     a_refused_value_names_field_file_value_and_errno,
     a_late_limit_that_is_refused_is_named_too,
     an_init_that_its_own_limit_kills_is_reported_so,
+    limits_of_a_living_container_change_in_an_order_that_the_kernel_takes,
+    a_memory_limit_below_what_is_in_use_says_how_much_that_is,
     nothing_is_left_after_a_limit_that_fails,
     all_resources_at_once_are_all_there,
 ];
@@ -190,8 +197,8 @@ fn cpu_shares_quota_and_period_are_what_the_config_says(sb: &Sandbox) {
     let resources = json!({"cpu": {"shares": 2048, "quota": 30000, "period": 60000}});
     let container = sb.create(&bundle(sb, &path, resources, ["pause"]));
     let reader = CpuController::new(at.dir.clone(), at.dir.clone(), at.v2);
-    // 10^((11² + 125·11) / 612 − 7 / 34) is 170.2.
-    assert_eq!(reader.shares().unwrap(), if at.v2 { 171 } else { 2048 });
+    // 10^((11² + 125·11) / 612 − 7 / 34) is 173.2.
+    assert_eq!(reader.shares().unwrap(), if at.v2 { 174 } else { 2048 });
     assert_eq!((reader.cfs_quota().unwrap(), reader.cfs_period().unwrap()), (30_000, 60_000));
     container.stop();
 }
@@ -244,10 +251,10 @@ fn the_cpus_and_nodes_of_the_config_are_those_that_the_container_sees(sb: &Sandb
     let path = own_path(sb);
     let at = need("cpuset", &path);
     let resources = json!({"cpu": {"cpus": "0", "mems": "0"}});
-    let container = sb.started(&bundle(sb, &path, resources, ["cat", "/proc/self/status", ";", "pause"]));
+    let container = sb.started(&bundle(sb, &path, resources, ["cat", "/proc/self/status"]));
+    container.wait();
     let found = CpuSetController::new(at.dir.clone(), at.dir.clone(), at.v2).cpuset();
     assert_eq!((found.cpus, found.mems), (vec![(0, 0)], vec![(0, 0)]));
-    container.stop();
     let status = container.output();
     for line in ["Cpus_allowed_list:\t0", "Mems_allowed_list:\t0"] {
         assert!(status.lines().any(|found| found == line), "{line} isn't in {status}");
@@ -257,19 +264,14 @@ fn the_cpus_and_nodes_of_the_config_are_those_that_the_container_sees(sb: &Sandb
 fn a_pids_limit_stops_forks(sb: &Sandbox) {
     let path = own_path(sb);
     let at = need("pids", &path);
-    let container = sb.started(&bundle(
-        sb,
-        &path,
-        json!({"pids": {"limit": 3}}),
-        ["spawn", "2", ";", "try", "spawn", "1", ";", "pause"],
-    ));
+    let tools = ["spawn", "2", ";", "try", "spawn", "1"];
+    let container = sb.started(&bundle(sb, &path, json!({"pids": {"limit": 3}}), tools));
+    container.wait();
     let max = PidController::new(at.dir.clone(), at.dir.clone(), at.v2).get_pid_max().unwrap();
     assert_eq!(max.to_string(), "3");
-    container.kill("TERM").ok();
-    container.wait();
     let output = container.output();
     let lines: Vec<_> = output.lines().filter(|line| !line.starts_with("child")).collect();
-    assert_eq!(lines.first(), Some(&"EAGAIN"), "{output}");
+    assert_eq!(lines, ["EAGAIN"], "{output}");
 }
 
 fn no_pids_at_all_is_a_limit_too(sb: &Sandbox) {
@@ -501,6 +503,95 @@ fn an_init_that_its_own_limit_kills_is_reported_so(sb: &Sandbox) {
         "linux.resources.memory.limit",
     ]);
     sb.assert_nothing_left();
+}
+
+/// The container's cgroups as planning names them.
+fn group(path: &str) -> Group {
+    let layout = Layout::probe();
+    let place = |version, controllers: &[String], mount: &Path| Place {
+        version,
+        controllers: controllers.to_vec(),
+        mount: mount.to_owned(),
+        path: path.trim_start_matches('/').into(),
+        made: 0,
+    };
+    let v1 = layout.v1.iter().map(|hierarchy| place(Version::V1, &hierarchy.controllers, &hierarchy.mount));
+    let v2 = layout.unified.iter().map(|unified| place(Version::V2, &unified.controllers, &unified.mount));
+    Group { places: v1.chain(v2).collect(), unit: None }
+}
+
+/// Changes the limits of a living container, as `update` does; the first failure with all that is known of it.
+fn change(path: &str, resources: Value) -> Result<(), String> {
+    let group = group(path);
+    let resources = serde_json::from_value(resources).unwrap();
+    let limits = plan_resources(&resources, &Field::at("/r"), &group, &current::probe(&group));
+    for step in limits.unwrap().into_steps() {
+        let plan::Op::Cgroup(op) = &step.op else { panic!("{step:?}") };
+        make::apply_host(op, &mut Slots::with_room(0))
+            .map_err(|trouble| format!("{}: {trouble:?}: {:?}", cgroups::render(op), reason::reason(op, trouble)))?;
+    }
+    Ok(())
+}
+
+fn limits_of_a_living_container_change_in_an_order_that_the_kernel_takes(sb: &Sandbox) {
+    let path = own_path(sb);
+    let (memory, cpu) = (need("memory", &path), need("cpu", &path));
+    let counts_swap = memory.v2 || memory.above_has("memory.memsw.limit_in_bytes");
+    let limits = |mib: i64, quota: i64, period: i64, burst: i64| {
+        let mut memory = json!({"limit": mib * MIB});
+        if counts_swap {
+            memory["swap"] = json!(mib * MIB);
+        }
+        json!({"memory": memory, "cpu": {"quota": quota, "period": period, "burst": burst}, "pids": {"limit": mib}})
+    };
+    let container = sb.create(&bundle(sb, &path, limits(32, 20_000, 40_000, 5_000), ["pause"]));
+    // Up and down, with the burst and the period on either side of the quota.
+    for (mib, quota, period, burst) in [
+        (128, 90_000, 100_000, 60_000),
+        (16, 10_000, 20_000, 2_000),
+        (512, 1_000, 1_000_000, 0),
+        (64, 50_000, 50_000, 50_000),
+    ] {
+        let limits = limits(mib, quota, period, burst);
+        assert_eq!(change(&path, limits.clone()), Ok(()), "{limits}");
+        let found = MemController::new(memory.dir.clone(), memory.dir.clone(), memory.v2).memory_stat();
+        assert_eq!(found.limit_in_bytes, mib * MIB);
+        let reader = CpuController::new(cpu.dir.clone(), cpu.dir.clone(), cpu.v2);
+        assert_eq!((reader.cfs_quota().unwrap(), reader.cfs_period().unwrap() as i64), (quota, period));
+    }
+    // The half that isn't given stays.
+    assert_eq!(change(&path, json!({"cpu": {"quota": 60000}})), Ok(()));
+    let reader = CpuController::new(cpu.dir.clone(), cpu.dir.clone(), cpu.v2);
+    assert_eq!((reader.cfs_quota().unwrap(), reader.cfs_period().unwrap()), (60_000, 50_000));
+    assert_eq!(change(&path, json!({"memory": {"limit": -1}})), Ok(()));
+    container.stop();
+}
+
+fn a_memory_limit_below_what_is_in_use_says_how_much_that_is(sb: &Sandbox) {
+    let path = own_path(sb);
+    let at = need("memory", &path);
+    if at.v2 {
+        skip("version 2 takes any limit and kills for it");
+    }
+    let swap = at.above_has("memory.memsw.limit_in_bytes");
+    let mut memory = json!({"limit": 64 * MIB});
+    if swap {
+        memory["swap"] = json!(64 * MIB);
+    }
+    let container = sb.started(&bundle(sb, &path, json!({"memory": memory}), ["pause"]));
+    let why = change(&path, json!({"memory": {"limit": 4096}})).unwrap_err();
+    for words in
+        ["memory.limit_in_bytes", "EBUSY", "unable to set memory limit to 4096 (current usage: ", ", peak usage: "]
+    {
+        assert!(why.contains(words), "{words} isn't in {why}");
+    }
+    let checked = json!({"memory": {"limit": 4096, "checkBeforeUpdate": true}});
+    let group = group(&path);
+    let refused =
+        plan_resources(&serde_json::from_value(checked).unwrap(), &Field::at("/r"), &group, &current::probe(&group));
+    let why = refused.unwrap_err()[0].to_string();
+    assert!(why.contains("rejecting memory limit 4096 <= usage "), "{why}");
+    container.stop();
 }
 
 /// The first limits hold, the last one fails, and all cgroups with their parents go.

@@ -145,3 +145,6 @@ fn plan_rules(
     let at = Field::at("/linux/resources");
     devices::plan_devices(given_rules(spec), &at, host, group, slots).map_err(|violation| vec![violation])
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,3 @@ fn file(place: &Place, name: &str) -> CString {
 fn c_string(text: &str) -> CString {
     CString::new(text).unwrap_or_default()
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

@@ -1,9 +1,16 @@
+//! Every property in the files of each version, and changes against a model of the kernel's rules.
+
+use std::ffi::CString;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::resources::{Current, Limits, plan_resources};
+use crate::cgroups::{Group, Op, Place, Version};
+use crate::error::Violation;
+use crate::field::Field;
+use crate::plan::Step;
 
 fn place(version: Version, controllers: &str, path: &str) -> Place {
     let controllers = controllers.split(' ').map(str::to_owned).collect();
