@@ -13,6 +13,7 @@ use corten::config::{Config, parse};
 use corten::error::Violation;
 use corten::fault::Stage;
 use corten::host::Host;
+use corten::host::cgroups::Layout;
 use corten::plan::{self, Plan};
 use corten::request::{Mode, Request};
 
@@ -30,7 +31,7 @@ const fn case(name: &'static str, config: &'static str) -> Case {
     Case { name, config, adjust: |_, _| {} }
 }
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 23] = [
     case("docker-hello", "recorded/docker-28-hello.json"),
     case("docker-privileged", "recorded/docker-28-privileged.json"),
     case("docker-tty-shell", "recorded/docker-28-tty-shell.json"),
@@ -66,6 +67,22 @@ const CASES: [Case; 19] = [
         name: "rootless-joined-user-and-pid",
         config: "own/joined-user-and-pid.json",
         adjust: |_, host| (host.euid, host.egid) = (1000, 1000),
+    },
+    Case { name: "resources-v1", config: "own/resources.json", adjust: |_, host| host.cgroups = Layout::fixture_v1() },
+    Case {
+        name: "resources-unified",
+        config: "own/resources.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_unified(),
+    },
+    Case {
+        name: "resources-hybrid",
+        config: "own/resources.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_hybrid(),
+    },
+    Case {
+        name: "unified-files",
+        config: "own/unified-files.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_unified(),
     },
     Case { name: "rootless", config: "own/rootless.json", adjust: |_, host| (host.euid, host.egid) = (1000, 1000) },
 ];

@@ -22,6 +22,7 @@ mod notify;
 mod pivot;
 mod process;
 mod ps;
+mod resources;
 mod run;
 mod terminal;
 mod update;
@@ -47,6 +48,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("pivot", pivot::CASES),
     ("process", process::CASES),
     ("ps", ps::CASES),
+    ("resources", resources::CASES),
     ("run", run::CASES),
     ("terminal", terminal::CASES),
     ("update", update::CASES),

@@ -33,6 +33,15 @@ pub(super) const TOOLS: &[Entry] = &[
     entry("unshare", "KIND...  (user mnt pid net ipc uts cgroup)", unshare),
     entry("child", "TOOL...  run a tool in a child and wait for it", child),
     entry("exec", "PROGRAM ARG...  (replaces this process)", exec),
+    entry("fill", "MIB  use that much memory, and print `filled`", fill),
+    entry("spin", "MILLISECONDS  use the processor, by the clock on the wall", |args| {
+        let span = std::time::Duration::from_millis(one(args, "spin MILLISECONDS")?.parse()?);
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < span {
+            std::hint::spin_loop();
+        }
+        Ok(Next::On)
+    }),
     entry("record", "FILE [EXIT]  append report and stdin as one JSON line to FILE: a hook for tests", record),
 ];
 
@@ -168,6 +177,14 @@ fn exec(args: &[&str]) -> Outcome {
     let (program, rest) = args.split_first().ok_or_else(|| Failure::usage("exec PROGRAM ARG..."))?;
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Err(Command::new(program).args(rest).exec().into())
+}
+
+/// Every page is written, so that the kernel has to find it.
+fn fill(args: &[&str]) -> Outcome {
+    const PAGE: usize = 4096;
+    let mut memory = vec![0u8; one(args, "fill MIB")?.parse::<usize>()? << 20];
+    memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+    print(if std::hint::black_box(&memory).is_empty() { "nothing" } else { "filled" })
 }
 
 fn record(args: &[&str]) -> Outcome {
