@@ -11,6 +11,7 @@ pub const CASES: &[Case] = cases![
     the_table_has_a_header_and_the_containers_rows,
     engines_call_forms_work,
     what_follows_the_id_goes_to_ps,
+    rows_of_every_form_are_told_apart,
     a_stopped_container_has_no_processes,
     a_created_container_has_its_init,
     ps_without_a_pid_column_is_refused,
@@ -99,12 +100,23 @@ fn what_follows_the_id_goes_to_ps(sb: &Sandbox) {
     sb.needs_program(PS, "procps");
     let container = sb.started(&sb.bundle().tool(["pause"]).build());
     let (id, pid) = (container.id.as_str(), container.pid().to_string());
+    for options in [&["aux"][..], &["-e", "--format", "pid,args"]] {
+        let output = sb.call(["ps", id]).args(options).output();
+        let lines = output.ok().lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].split_whitespace().any(|word| word == pid), "{lines:?}");
+    }
+}
+
+fn rows_of_every_form_are_told_apart(sb: &Sandbox) {
+    sb.needs_program(PS, "procps");
+    sb.only_corten("goes by the place of the column");
+    let container = sb.started(&sb.bundle().tool(["pause"]).build());
+    let (id, pid) = (container.id.as_str(), container.pid().to_string());
     let output = sb.call(["ps", id, "-e", "-o", "lstart,pid,comm"]).output();
     let lines = output.ok().lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[1].split_whitespace().any(|word| word == pid), "{lines:?}");
-    let output = sb.call(["ps", id, "aux"]).output();
-    assert_eq!(output.ok().lines().len(), 2, "{output:?}");
     // Rows of threads go with their process.
     let output = sb.call(["ps", id, "-em"]).output();
     assert_eq!(output.ok().lines().len(), 3, "{output:?}");

@@ -11,30 +11,31 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::{Op, file, reason};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::fault::{Call, Effect, Stage, Trouble, words};
 use crate::plan::{self, Step};
 
-/// Writes a container's new limits, on the host.
+/// Writes a container's new limits, on the host, then does what has to follow for them to last.
 ///
 /// # Errors
-/// [`Error::Step`] for the first value that was refused; the limits are then what they were before. What could not be
-/// set back, because the container has grown meanwhile, say, is named.
-pub fn apply_update(steps: &[Step]) -> Result<(), Error> {
-    apply_with(steps, &mut |file, value| file::write(file, value.as_bytes()))
+/// [`Error::Step`] for the first value that was refused, or what `settle` fails with; the limits are then what they were
+/// before. What could not be set back, because the container has grown meanwhile, say, is named.
+pub fn apply_update(steps: &[Step], settle: impl FnOnce() -> Result) -> Result {
+    apply_with(steps, settle, &mut |file, value| file::write(file, value.as_bytes()))
 }
 
 /// Writes a value to a file.
 type Write<'a> = &'a mut dyn FnMut(&Path, &str) -> Effect;
 
-fn apply_with(steps: &[Step], write: Write) -> Result<(), Error> {
+fn apply_with(steps: &[Step], settle: impl FnOnce() -> Result, write: Write) -> Result {
     let mut undo = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         if let Err(trouble) = apply(&step.op, &mut undo, write) {
             return Err(failed(index, step, trouble, &set_back(undo, write)));
         }
     }
-    Ok(())
+    // Its own error says more than a value that is left over.
+    settle().inspect_err(|_| drop(set_back(undo, write)))
 }
 
 fn apply(op: &plan::Op, undo: &mut Vec<Undo>, write: Write) -> Effect {
@@ -291,7 +292,7 @@ mod tests {
     fn what_cant_be_read_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let mut written = 0;
-        let error = apply_with(&[step(dir.path(), "none", "5")], &mut |_, _| {
+        let error = apply_with(&[step(dir.path(), "none", "5")], || Ok(()), &mut |_, _| {
             written += 1;
             Ok(())
         });
@@ -305,7 +306,7 @@ mod tests {
         fs::write(dir.path().join("a"), "1\n").unwrap();
         fs::write(dir.path().join("b"), "2\n").unwrap();
         let steps = [step(dir.path(), "a", "5"), step(dir.path(), "b", "6")];
-        let error = apply_with(&steps, &mut |file, value| match value {
+        let error = apply_with(&steps, || Ok(()), &mut |file, value| match value {
             "6" => Err(Trouble::new(Call::Write, Errno::EINVAL)),
             "1" => Err(Trouble::new(Call::Write, Errno::EBUSY)),
             value => {
@@ -334,15 +335,28 @@ mod tests {
             Op::WriteFirst { choices: vec![(file("a"), text("5")), (file("b"), text("6")), (file("c"), text("7"))] };
         let first = Step::new(first, Field::at("/blockIO/weight"));
         let absent = Step::new(Op::WriteIfPresent { file: file("d"), value: text("8") }, Field::at("/cpu/idle"));
-        apply_update(&[first.clone(), absent.clone()]).unwrap();
+        apply_update(&[first.clone(), absent.clone()], || Ok(())).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("b")).unwrap(), "6\n");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         fs::write(dir.path().join("b"), "1\n").unwrap();
-        apply_update(&[first.clone(), absent, step(dir.path(), "none", "9")]).unwrap_err();
+        apply_update(&[first.clone(), absent, step(dir.path(), "none", "9")], || Ok(())).unwrap_err();
         assert_eq!(fs::read_to_string(dir.path().join("b")).unwrap(), "1\n");
         fs::remove_file(dir.path().join("b")).unwrap();
-        let error = apply_update(&[first]).unwrap_err();
+        let error = apply_update(&[first], || Ok(())).unwrap_err();
         assert!(matches!(error, Error::Step { trouble: Trouble { errno: Errno::ENOENT, .. }, .. }), "{error}");
+    }
+
+    #[test]
+    fn what_must_follow_and_fails_sets_the_values_back_too() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "1\n").unwrap();
+        let (steps, file) = ([step(dir.path(), "a", "5")], dir.path().join("a"));
+        let error = apply_update(&steps, || {
+            assert_eq!(fs::read_to_string(&file).unwrap(), "5\n");
+            Err(Error::Usage("refused".to_owned()))
+        });
+        assert_eq!(error.unwrap_err().to_string(), "refused");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "1\n");
     }
 
     proptest! {
@@ -360,7 +374,7 @@ mod tests {
             }
             let steps: Vec<Step> = values.iter().map(|(file, value)| step(dir.path(), NAMES[*file], value)).collect();
             let (fail, mut calls) = (fail.index(steps.len()), 0);
-            let outcome = apply_with(&steps, &mut |file, value| {
+            let outcome = apply_with(&steps, || Ok(()), &mut |file, value| {
                 calls += 1;
                 // The write that fails may have been done in part.
                 if calls <= fail || calls > fail + 1 || half {
@@ -373,7 +387,7 @@ mod tests {
                 prop_assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), before(name));
             }
             // And without a failure all of them are there, the last of a file last.
-            apply_with(&steps, &mut |file, value| { fs::write(file, value).unwrap(); Ok(()) }).unwrap();
+            apply_with(&steps, || Ok(()), &mut |file, value| { fs::write(file, value).unwrap(); Ok(()) }).unwrap();
             for (i, (file, value)) in values.iter().enumerate() {
                 if !values[i + 1..].iter().any(|(later, _)| later == file) {
                     prop_assert_eq!(&fs::read_to_string(dir.path().join(NAMES[*file])).unwrap(), value);

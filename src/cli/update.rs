@@ -168,7 +168,7 @@ mod tests {
     fn typed(line: &str) -> UpdateArgs {
         match parse(line.split(' ').map(Into::into)) {
             Ok(Parsed::Run(invocation)) => match invocation.verb {
-                Verb::Update(args) => args,
+                Verb::Update(args) => *args,
                 other => panic!("{other:?}"),
             },
             other => panic!("{line}: {other:?}"),

@@ -85,7 +85,7 @@ Examples:
   corten ps web
   corten ps web -o pid,user,args     # what follows the id is for ps(1)
   corten ps --format json web        # the pids alone";
-    Update(UpdateArgs) = "update", "Change the limits of a container while it lives", "\
+    Update(Box<UpdateArgs>) = "update", "Change the limits of a container while it lives", "\
 Examples:
   corten update --pids-limit 200 web
   corten update --memory 64M --memory-swap 64M web

@@ -42,7 +42,7 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::Delete(args) => delete::run(&globals, args, log),
         Verb::List(args) => list::run(&globals, args, log),
         Verb::Ps(args) => ps::run(&globals, args, log),
-        Verb::Update(args) => update::run(&globals, args, log),
+        Verb::Update(args) => update::run(&globals, *args, log),
         Verb::Events(args) => events::run(&globals, args, log),
         Verb::Stats(args) => stats::run(&globals, args, log),
         Verb::Plan(args) => plan::run(&globals, args, log),

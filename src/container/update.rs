@@ -21,12 +21,9 @@ pub fn update(store: &Store, id: &ContainerId, plan: PlanLimits, warnings: &mut 
         let text = "the container has no control groups, so it has no limits that could change";
         return Err(Error::WrongStatus(text.to_owned()));
     }
-    apply(&record.group, &plan(&record.group, warnings)?)
-}
-
-/// The one place where new limits come into effect.
-fn apply(_group: &Group, steps: &[Step]) -> Result<()> {
-    apply_update(steps)
+    let steps = plan(&record.group, warnings)?;
+    // Files are all there is to a cgroup of corten's own.
+    apply_update(&steps, || Ok(()))
 }
 
 #[cfg(test)]
