@@ -7,11 +7,13 @@ mod devices;
 mod faults;
 mod features_spec;
 mod fixtures;
+mod freezer;
 mod golden;
 mod harness;
 mod help;
 mod hooks;
 mod invalid;
+mod killing;
 mod lifecycle;
 mod log;
 mod masks;
@@ -21,6 +23,7 @@ mod namespaces;
 mod notify;
 mod pivot;
 mod process;
+mod removal;
 mod run;
 mod terminal;
 
@@ -31,10 +34,12 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("faults", faults::CASES),
     ("features_spec", features_spec::CASES),
     ("fixtures", fixtures::CASES),
+    ("freezer", freezer::CASES),
     ("golden", golden::CASES),
     ("help", help::CASES),
     ("hooks", hooks::CASES),
     ("invalid", invalid::CASES),
+    ("killing", killing::CASES),
     ("lifecycle", lifecycle::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),
@@ -44,6 +49,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("notify", notify::CASES),
     ("pivot", pivot::CASES),
     ("process", process::CASES),
+    ("removal", removal::CASES),
     ("run", run::CASES),
     ("terminal", terminal::CASES),
 ];

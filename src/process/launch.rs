@@ -261,7 +261,7 @@ impl Conversation<'_, '_> {
                 Some(Message::At(Point::Mounted)) => self.run_hooks()?,
                 // It is on record since before the first message.
                 Some(Message::At(Point::Recorded)) => self.go()?,
-                Some(Message::At(Point::Ready)) => return Ok(()),
+                Some(Message::At(Point::Ready)) => return self.go(),
                 Some(Message::Forked(pid)) => {
                     // Stage one has done its part; its second child is the init.
                     wait::kill_and_reap(self.pid);
