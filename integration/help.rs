@@ -53,7 +53,7 @@ fn shell(sb: &Sandbox, line: &str) -> Output {
 fn prepare(sb: &Sandbox, verb: &str, bundle: &Bundle) {
     sb.call(["delete", "--force", "--regex", ""]).output().ok();
     let (exist, run) = match verb {
-        "state" | "kill" | "list" => (true, true),
+        "state" | "kill" | "list" | "pause" | "resume" => (true, true),
         "delete" => (true, false),
         _ => (false, false),
     };

@@ -204,6 +204,9 @@ fn an_init_out_of_memory_is_told_with_its_limit(sb: &Sandbox) {
     }
     let bundle = sb.bundle().tool(["pause"]).set("/linux/cgroupsPath", format!("/{id}")).build();
     let output = sb.call(["create", "--bundle"]).arg(&bundle.dir).arg(&id).log("json").output();
-    output.fails_with(&["container init was OOM-killed (memory limit too low?)", "linux.resources.memory.limit is 65536 bytes"]);
+    output.fails_with(&[
+        "container init was OOM-killed (memory limit too low?)",
+        "linux.resources.memory.limit is 65536 bytes",
+    ]);
     sb.assert_nothing_left();
 }
