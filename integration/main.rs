@@ -10,11 +10,13 @@ mod events;
 mod faults;
 mod features_spec;
 mod fixtures;
+mod freezer;
 mod golden;
 mod harness;
 mod help;
 mod hooks;
 mod invalid;
+mod killing;
 mod lifecycle;
 mod log;
 mod masks;
@@ -25,6 +27,7 @@ mod notify;
 mod pivot;
 mod process;
 mod ps;
+mod removal;
 mod resources;
 mod run;
 mod same_limits;
@@ -42,10 +45,12 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("faults", faults::CASES),
     ("features_spec", features_spec::CASES),
     ("fixtures", fixtures::CASES),
+    ("freezer", freezer::CASES),
     ("golden", golden::CASES),
     ("help", help::CASES),
     ("hooks", hooks::CASES),
     ("invalid", invalid::CASES),
+    ("killing", killing::CASES),
     ("lifecycle", lifecycle::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),
@@ -56,6 +61,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("pivot", pivot::CASES),
     ("process", process::CASES),
     ("ps", ps::CASES),
+    ("removal", removal::CASES),
     ("resources", resources::CASES),
     ("run", run::CASES),
     ("same_limits", same_limits::CASES),

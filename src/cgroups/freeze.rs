@@ -39,14 +39,14 @@ pub fn freeze(group: &Group) -> Result {
         Version::V1 => freeze_v1(&dir),
         Version::V2 => freeze_v2(&dir),
     };
-    frozen.or_else(|trouble| {
+    frozen.map_err(|trouble| {
         if is_missing(trouble) {
-            return Err(missing(&format!("{} has none", place.dir().display())));
+            return missing(&format!("{} has none", place.dir().display()));
         }
         let thawed = if thaw(group).is_ok() { ", and it runs again" } else { ", and it couldn't be thawed again" };
         let late = if trouble.errno == Errno::ETIMEDOUT { " within 5 s" } else { "" };
         let doing = format!("freeze the cgroup {}{late}{thawed}", dir.display());
-        Err(Error::os(doing, trouble).hint("a process that waits for a disk or for the network can't be frozen"))
+        Error::os(doing, trouble).hint("a process that waits for a disk or for the network can't be frozen")
     })
 }
 

@@ -14,6 +14,8 @@ use crate::fault::{Call, Trouble};
 /// How long a cgroup may stay busy. A process that has just been killed leaves its cgroup when it has let go of its
 /// memory, which takes milliseconds, or when a hung file system lets it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where nobody was killed: all that there is to wait for is the end of who is ending.
+const PATIENCE_WITH_OTHERS: Duration = Duration::from_secs(2);
 /// The first wait between two tries; each is twice as long as the one before. Version 1 has no event for the end of
 /// the last process.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
@@ -50,7 +52,11 @@ pub fn remove(group: &Group, members: Members) -> Result {
 }
 
 fn remove_places(group: &Group, members: Members) -> Result {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now()
+        + match members {
+            Members::Kill => PATIENCE,
+            Members::Spare => PATIENCE_WITH_OTHERS,
+        };
     let mut wait = FIRST_WAIT;
     let mut left = group.places.iter().map(|place| Ok((place, place.own_dir()?))).collect::<Result<Vec<_>>>()?;
     loop {
@@ -110,7 +116,7 @@ fn remove_tree(top: &Path) -> nix::Result<()> {
         begun => begun?,
     };
     loop {
-        match descent.next() {
+        match descent.take_next() {
             Some(name) => match unlink(&descent, &name) {
                 Err(Errno::EBUSY) => {
                     descent.enter(name)?;

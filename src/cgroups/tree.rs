@@ -48,7 +48,7 @@ impl Descent {
     }
 
     /// The next cgroup in this one.
-    pub fn next(&mut self) -> Option<CString> {
+    pub fn take_next(&mut self) -> Option<CString> {
         self.waiting.pop()
     }
 
@@ -94,7 +94,7 @@ pub fn walk(top: &Path, visit: &mut dyn FnMut(BorrowedFd) -> nix::Result<()>) ->
     };
     visit(descent.here())?;
     loop {
-        match descent.next() {
+        match descent.take_next() {
             Some(name) => {
                 if descent.enter(name)? {
                     visit(descent.here())?;

@@ -69,6 +69,7 @@ Examples:
   corten resume web";
     Resume(ResumeArgs) = "resume", "Let a paused container go on", "\
 Examples:
+  corten pause web
   corten resume web";
     Delete(DeleteArgs) = "delete", "Remove a stopped container and everything that was made for it", "\
 Examples:

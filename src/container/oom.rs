@@ -9,8 +9,11 @@ use crate::field::Field;
 pub fn explain(error: Error, group: &Group) -> Error {
     let Error::InitDied { stage, index, sentence, .. } = &error else { return error };
     let Some(kill) = oom::probe(group) else { return error };
+    let field = Field::at("/linux/resources/memory/limit");
     let hint = match kill.limit {
-        Some(limit) => format!("the limit is {limit} bytes, and corten itself needs a few MiB until the program runs"),
+        Some(limit) => {
+            format!("{field} is {limit} bytes, and corten itself needs a few MiB until the program runs")
+        }
         None => "the container has no limit of its own: a cgroup above it, or the machine, is out of memory".to_owned(),
     };
     Error::InitDied {
@@ -19,7 +22,7 @@ pub fn explain(error: Error, group: &Group) -> Error {
         stage: *stage,
         index: *index,
         sentence: sentence.clone(),
-        field: Field::at("/linux/resources/memory/limit"),
+        field,
         hint,
     }
 }
@@ -65,7 +68,7 @@ mod tests {
         );
         let Error::InitDied { field, hint, .. } = error else { panic!("another error") };
         assert_eq!(field.pointer(), "/linux/resources/memory/limit");
-        assert!(hint.contains("262144 bytes"), "{hint}");
+        assert!(hint.starts_with("linux.resources.memory.limit is 262144 bytes"), "{hint}");
         assert!(matches!(explain(Error::EmptyId, &group), Error::EmptyId));
     }
 }

@@ -156,10 +156,11 @@ impl Init<'_> {
                 self.await_go()
             }
             Point::Ready => {
-                let control = self.slots.take(Slot::CONTROL).ok_or(Trouble::new(Call::Sendmsg, Errno::EBADF))?;
-                let sent = Message::At(point).send(control);
-                file::close(control);
-                sent
+                Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
+                // A host that was killed before it noted the init leaves one that nobody would ever find at the fifo.
+                self.await_go()?;
+                self.slots.take(Slot::CONTROL).into_iter().for_each(file::close);
+                Ok(())
             }
             Point::ExecFifo => self.await_start(),
         }

@@ -268,7 +268,10 @@ impl Conversation<'_, '_> {
                     self.settle()?;
                     self.go()?;
                 }
-                Some(Message::At(Point::Ready)) => return self.settle(),
+                Some(Message::At(Point::Ready)) => {
+                    self.settle()?;
+                    return self.go();
+                }
                 Some(Message::Forked(pid)) => {
                     // Stage one has done its part; its second child is the init.
                     wait::kill_and_reap(self.pid);
