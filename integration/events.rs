@@ -138,7 +138,8 @@ fn limit(memory: &Place, bytes: u64) {
 fn a_created_container_has_stats_already(sb: &Sandbox) {
     let container = sb.create(&sb.bundle().tool(["pause"]).build());
     place_of(&container, "pids");
-    assert_eq!(stats(sb, &container)["pids"]["current"], 1);
+    // One of corten's; an init that is written in Go has threads.
+    assert!(stats(sb, &container)["pids"]["current"].as_u64() >= Some(1));
 }
 
 fn lines_come_at_the_interval(sb: &Sandbox) {
@@ -150,7 +151,7 @@ fn lines_come_at_the_interval(sb: &Sandbox) {
         assert_eq!((&line["type"], &line["id"]), (&json!("stats"), &json!(container.id)));
     }
     assert!(began.elapsed().as_millis() >= 150);
-    container.stop();
+    sb.call(["delete", "--force", &container.id]).output().ok();
     while events.lines.next_line().is_some() {}
     assert_eq!(events.wait(), 0, "{}", events.stderr());
 }
