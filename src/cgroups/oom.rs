@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -99,7 +99,7 @@ fn open_v2(path: PathBuf) -> Result<Watch, Trouble> {
     Ok(Watch::V2 { events, seen })
 }
 
-fn take_v1(signalled: &EventFd, control: &Path) -> Result<Taken, Trouble> {
+fn take_v1(signalled: &EventFd, control: &PathBuf) -> Result<Taken, Trouble> {
     let mut kills = read_count(signalled)?;
     // The removal of the cgroup signals too, once.
     if kills > 0 && !control.exists() {
