@@ -138,7 +138,8 @@ fn limit(memory: &Place, bytes: u64) {
 fn a_created_container_has_stats_already(sb: &Sandbox) {
     let container = sb.create(&sb.bundle().tool(["pause"]).build());
     place_of(&container, "pids");
-    assert_eq!(stats(sb, &container)["pids"]["current"], 1);
+    // One of corten's; an init that is written in Go has threads.
+    assert!(stats(sb, &container)["pids"]["current"].as_u64() >= Some(1));
 }
 
 fn lines_come_at_the_interval(sb: &Sandbox) {
@@ -150,7 +151,7 @@ fn lines_come_at_the_interval(sb: &Sandbox) {
         assert_eq!((&line["type"], &line["id"]), (&json!("stats"), &json!(container.id)));
     }
     assert!(began.elapsed().as_millis() >= 150);
-    container.stop();
+    sb.call(["delete", "--force", &container.id]).output().ok();
     while events.lines.next_line().is_some() {}
     assert_eq!(events.wait(), 0, "{}", events.stderr());
 }
@@ -191,13 +192,18 @@ fn an_oom_kill_of_the_init_is_told(sb: &Sandbox) {
 
 fn events_end_with_the_container(sb: &Sandbox) {
     sb.only_corten("ends with the container; others of version 1 end with its cgroup");
-    let container = sb.started(&sb.bundle().tool(["pause"]).build());
-    let mut events = sb.call(["events", "--interval", "1h", &container.id]).spawn();
-    container.stop();
-    // Nothing was due, so nothing was told, an OOM kill least of all.
-    assert_eq!(events.lines.next_line(), None);
-    assert_eq!(events.wait(), 0, "{}", events.stderr());
-    container.verb("delete").ok();
+    let bundle = sb.bundle().tool(["pause"]).build();
+    // A cgroup of version 1 that is removed looks like one without memory.
+    for end in [&["kill", "ID", "KILL"][..], &["delete", "--force", "ID"]] {
+        let container = sb.started(&bundle);
+        let mut events = sb.call(["events", "--interval", "20ms", &container.id]).spawn();
+        events.lines.next_line().expect("a first line");
+        sb.call(end.iter().map(|word| if *word == "ID" { container.id.as_str() } else { word })).output().ok();
+        while let Some(line) = events.lines.next_line() {
+            assert!(line.starts_with("{\"type\":\"stats\""), "{line}");
+        }
+        assert_eq!(events.wait(), 0, "{}", events.stderr());
+    }
 }
 
 fn events_end_when_nobody_reads_them(sb: &Sandbox) {

@@ -120,7 +120,7 @@ fn a_container_that_ends_disappears(sb: &Sandbox) {
     goes.verb("delete").ok();
     // The table that was being made may still have it.
     let after: Vec<_> = (0..2).map(|_| ids()).collect();
-    assert_eq!(after[1], [stays.id.clone()], "{after:?}");
+    assert_eq!(after[1], [stays.id.as_str()], "{after:?}");
 }
 
 fn on_a_terminal_a_table_takes_the_place_of_the_last(sb: &Sandbox) {

@@ -304,6 +304,21 @@ fn help_is_everywhere_and_every_verb_has_examples() {
     }
 }
 
+#[test]
+fn what_is_observed_and_how_often_is_understood() {
+    let Verb::Events(args) = run("--root /r events --interval=10s web").verb else { panic!("not events") };
+    assert_eq!((args.id.as_str(), args.interval.as_secs(), args.stats), ("web", 10, false));
+    let Verb::Events(args) = run("events -stats -interval 1m30s web").verb else { panic!("not events") };
+    assert_eq!((args.interval.as_secs(), args.stats), (90, true));
+    let Verb::Events(args) = run("events web").verb else { panic!("not events") };
+    assert_eq!(args.interval.as_secs(), 5);
+    let Verb::Stats(args) = run("stats").verb else { panic!("not stats") };
+    assert!(args.ids.is_empty());
+    let Verb::Stats(args) = run("stats --json a b --no-stream c").verb else { panic!("not stats") };
+    assert_eq!((args.ids, args.no_stream, args.json), (["a", "b", "c"].map(str::to_owned).to_vec(), true, true));
+    assert_refused(&[("events", "\"events\" requires exactly 1 argument(s)")]);
+}
+
 /// The examples of the help are lines that corten itself understands.
 #[test]
 fn every_example_of_the_help_parses() {
@@ -314,9 +329,9 @@ fn every_example_of_the_help_parses() {
         for command in line.split(" && corten ") {
             let words = command.split("  ").next().unwrap().split([' ', '>']).filter(|word| !word.is_empty());
             let words = words.map(|word| OsString::from(word.trim_matches('\'')));
-            // What stands behind `>` is for the shell.
+            // What stands behind `>` and `|` is for the shell.
             let count = if command.contains('>') { 2 } else { usize::MAX };
-            let parsed = parse(words.take(count).take_while(|word| word != "#"));
+            let parsed = parse(words.take(count).take_while(|word| word != "#" && word != "|"));
             assert!(matches!(parsed, Ok(Parsed::Run(_))), "{command}: {parsed:?}");
             seen += 1;
         }
