@@ -21,6 +21,7 @@ mod namespaces;
 mod notify;
 mod pivot;
 mod process;
+mod rootless;
 mod run;
 mod terminal;
 
@@ -44,6 +45,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("notify", notify::CASES),
     ("pivot", pivot::CASES),
     ("process", process::CASES),
+    ("rootless", rootless::CASES),
     ("run", run::CASES),
     ("terminal", terminal::CASES),
 ];
