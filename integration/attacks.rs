@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{BundleBuilder, Case, Lines, Sandbox, SocketServer, cases, skip};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     a_dev_that_is_a_link_gets_no_devices_outside,
     a_proc_that_is_a_link_to_another_container_s_is_refused,
     a_null_device_that_is_a_link_masks_nothing_else,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::harness::{Case, Sandbox, cases};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     an_error_is_exactly_one_json_object,
     the_error_is_on_stderr_too,
     success_writes_nothing,

@@ -29,6 +29,7 @@ mod process;
 mod ps;
 mod removal;
 mod resources;
+mod rootless;
 mod run;
 mod same_limits;
 mod stats;
@@ -63,6 +64,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("ps", ps::CASES),
     ("removal", removal::CASES),
     ("resources", resources::CASES),
+    ("rootless", rootless::CASES),
     ("run", run::CASES),
     ("same_limits", same_limits::CASES),
     ("stats", stats::CASES),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::harness::{Case, Flavour, Sandbox, cases, mount_at, words};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     a_masked_file_is_empty,
     a_masked_directory_is_empty_and_stays_so,
     many_masked_directories_work,

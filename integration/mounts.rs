@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Case, Flavour, Sandbox, cases, mount_at, words};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     every_flag_option_has_its_effect,
     a_later_option_takes_an_earlier_one_back,
     newer_flag_options_have_their_effect,
@@ -221,6 +221,7 @@ fn a_relative_destination_is_below_the_root(sb: &Sandbox) {
 }
 
 fn missing_targets_are_made(sb: &Sandbox) {
+    sb.needs_root();
     let source = sb.tree("source", &[("file", "x"), ("dir/", "")]);
     let bundle = sb.bundle().bind(&source.join("file"), "/a/b/file", &[]).bind(&source.join("dir"), "/a/c/dir", &[]);
     let bundle = bundle.mount(tmpfs("/d/e", &[])).tool(["stat", "/a/b/file", "/a/c/dir"]).build();
@@ -384,6 +385,7 @@ fn tmpcopyup_keeps_what_was_there(sb: &Sandbox) {
 }
 
 fn devpts_is_an_instance_of_its_own(sb: &Sandbox) {
+    sb.needs_root();
     let report = sb.probe(&sb.bundle().build());
     let mount = mount_at(&report, "/dev/pts");
     assert_eq!(mount["type"], "devpts");
@@ -576,6 +578,7 @@ fn ids_of_a_bind_are_mapped_to_the_user_namespace_s(sb: &Sandbox) {
 }
 
 fn ids_of_a_bind_are_mapped_by_the_mount_s_own_maps(sb: &Sandbox) {
+    sb.needs_root();
     sb.only_corten("has idmapped mounts");
     let source = sb.tree("source", &[("file", "")]);
     let map = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);

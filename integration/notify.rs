@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::harness::{Case, Sandbox, cases};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     start_waits_until_the_container_is_ready,
     the_caller_of_start_is_told_rather_than_that_of_create,
     a_detached_run_waits_until_the_container_is_ready,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Case, Flavour, Sandbox, cases, skip, words};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     it_runs_as_the_user_and_groups_of_the_config,
     without_further_groups_it_has_none,
     the_umask_is_the_config_s_or_0022,
@@ -61,6 +61,7 @@ pub const CASES: &[Case] = cases![
 ];
 
 fn it_runs_as_the_user_and_groups_of_the_config(sb: &Sandbox) {
+    sb.needs_root();
     let user = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 27, 4_000_000]});
     let report = sb.probe(&sb.bundle().set("/process/user", user).build());
     assert_eq!(report["user"]["uids"], json!([1000, 1000, 1000]));
@@ -79,6 +80,7 @@ fn without_further_groups_it_has_none(sb: &Sandbox) {
 
 /// Golden value 4.
 fn the_umask_is_the_config_s_or_0022(sb: &Sandbox) {
+    sb.needs_root();
     let report = sb.probe(&sb.bundle().set("/process/user/umask", 63).build());
     assert_eq!(report["user"]["umask"], 0o077);
     let output = sb.run_with(&sb.bundle().build(), |call| call.under(&["sh", "-c", "umask 0111; exec \"$@\"", "sh"]));
@@ -200,6 +202,7 @@ fn the_oom_score_is_set_or_left_alone(sb: &Sandbox) {
 }
 
 fn a_lower_oom_score_needs_a_capability(sb: &Sandbox) {
+    sb.needs_root();
     if corten::sys::inspect::capability_sets().bounding >> 24 & 1 == 0 {
         let output = sb.run(&sb.bundle().set("/process/oomScoreAdj", -500).build());
         output.fails();
@@ -338,6 +341,7 @@ fn the_working_directory_is_entered(sb: &Sandbox) {
 }
 
 fn a_missing_working_directory_is_made(sb: &Sandbox) {
+    sb.needs_root();
     let bundle = sb
         .bundle()
         .set("/process/cwd", "/made/for/you")
@@ -470,6 +474,7 @@ fn too_few_descriptors_leave_nothing_behind(sb: &Sandbox) {
 
 /// CVE-2016-9962, CVE-2024-21626: whatever an init holds while it waits is there for years.
 fn a_waiting_init_holds_nothing_of_the_host(sb: &Sandbox) {
+    sb.needs_root();
     sb.only_corten("is asked for this");
     let donor = sb.started(&sb.bundle().tool(["pause"]).build());
     let joined = sb.bundle().namespace("pid", Some(&format!("/proc/{}/ns/pid", donor.pid())));

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Case, Sandbox, cases};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     the_exit_code_is_the_container_s,
     a_death_by_signal_is_128_and_its_number,
     an_init_that_dies_of_its_own_signal_counts_too,
@@ -37,6 +37,7 @@ fn a_death_by_signal_is_128_and_its_number(sb: &Sandbox) {
 }
 
 fn an_init_that_dies_of_its_own_signal_counts_too(sb: &Sandbox) {
+    sb.needs_root();
     // Only outside a pid namespace of its own does an init get a signal's default action from itself.
     let bundle = sb.bundle().without_namespace("pid").tool(["kill-self", "TERM"]).build();
     assert_eq!(sb.run(&bundle).code, 143);

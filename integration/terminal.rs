@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{Bundle, BundleBuilder, Case, Lines, Pty, Sandbox, SocketServer, cases};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     the_console_socket_gets_one_terminal_with_its_name,
     standard_streams_are_the_terminal,
     the_console_is_bound_over_dev_console,

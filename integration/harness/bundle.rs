@@ -53,7 +53,11 @@ impl<'a> BundleBuilder<'a> {
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:web:/home/web:/bin/sh\n")
             .expect("write passwd");
         fs::hard_link(sandbox.probe_binary(), rootfs.join("bin/probe")).expect("link the toolbox");
-        BundleBuilder { sandbox, bundle: Bundle { dir }, config: default_config() }
+        let mut builder = BundleBuilder { sandbox, bundle: Bundle { dir }, config: default_config() };
+        if !nix::unistd::geteuid().is_root() {
+            builder = builder.own_user_namespace();
+        }
+        builder
     }
 
     /// Runs tools of the toolbox in place of the report.
@@ -131,6 +135,7 @@ impl<'a> BundleBuilder<'a> {
     /// A new user namespace that maps container ids 0..65536 to host ids from 100000 on; the directories of the root
     /// file system belong to its root, so that mount targets can be made. (The toolbox is one file for all bundles.)
     pub fn user_namespace(self) -> Self {
+        self.sandbox.needs_root();
         let rootfs = self.bundle.in_rootfs("");
         let below = fs::read_dir(&rootfs).expect("read the root").flatten().map(|item| item.path());
         for dir in below.chain([rootfs.clone()]).filter(|path| path.is_dir() && !path.is_symlink()) {
@@ -138,6 +143,18 @@ impl<'a> BundleBuilder<'a> {
         }
         let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
         self.namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
+    }
+
+    /// What makes the default config one for an ordinary user: a user namespace in which he is root, and his
+    /// subordinate ids are the ids from 1 on.
+    fn own_user_namespace(self) -> Self {
+        let map = |file: &str, own: u32| {
+            let (first, size) = subordinate_ids(file);
+            json!([{"containerID": 0, "hostID": own, "size": 1}, {"containerID": 1, "hostID": first, "size": size}])
+        };
+        let uids = map("/etc/subuid", nix::unistd::geteuid().as_raw());
+        let gids = map("/etc/subgid", nix::unistd::getegid().as_raw());
+        self.namespace("user", None).set("/linux/uidMappings", uids).set("/linux/gidMappings", gids)
     }
 
     /// Adds a hook of a kind.
@@ -201,6 +218,20 @@ impl<'a> BundleBuilder<'a> {
     pub fn config(&self) -> &Value {
         &self.config
     }
+}
+
+/// The caller's first range in /etc/subuid or /etc/subgid (subuid(5)), as first id and count; without one the test is
+/// skipped.
+fn subordinate_ids(file: &str) -> (u32, u32) {
+    let names = [std::env::var("USER").unwrap_or_default(), nix::unistd::geteuid().to_string()];
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let range = |line: &str| {
+        let mut words = line.split(':');
+        let owner = words.next()?;
+        let (first, count) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        names.iter().any(|name| name == owner).then_some((first, count))
+    };
+    text.lines().find_map(range).unwrap_or_else(|| super::skip(format!("the caller has no range in {file}")))
 }
 
 fn push(array: &mut Value, item: Value) {

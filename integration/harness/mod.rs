@@ -6,7 +6,7 @@
 //!
 //! `CORTEN_UNDER_TEST=/usr/sbin/runc cargo test --test integration` runs the suite against another runtime: what then
 //! fails is either a fault of that runtime or a fault of the suite, and both are worth knowing. `CORTEN_TEST_FLAGS` are
-//! flags in front of every call's verb, `CORTEN_TEST_FILES=run,mounts` leaves the other files out; the lanes in virtual
+//! flags in front of every call's verb, `CORTEN_TEST_WITHOUT=faults,help` leaves these files out; the lanes in virtual
 //! machines use both (`integration/vm/`).
 
 mod bundle;

@@ -119,6 +119,13 @@ impl Sandbox {
         }
     }
 
+    /// Skips for an ordinary user, in a file whose other tests are for anyone.
+    pub fn needs_root(&self) {
+        if !nix::unistd::geteuid().is_root() {
+            skip("it needs root");
+        }
+    }
+
     /// Skips when a program of the machine is missing.
     pub fn needs_program(&self, path: &str, package: &str) {
         if !Path::new(path).exists() {
@@ -167,6 +174,7 @@ impl Sandbox {
 
     /// Mounts something for the test (in the suite's own namespace); it is unmounted with the sandbox.
     pub fn mount(&self, source: &str, target: &Path, kind: Option<&str>, flags: MsFlags, data: &str) {
+        self.needs_root();
         let data = (!data.is_empty()).then_some(data);
         nix::mount::mount(Some(source), target, kind, flags, data).expect("mount for the test");
         self.mounts.borrow_mut().push(target.to_owned());

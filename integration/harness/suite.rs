@@ -64,8 +64,8 @@ fn run_tests(files: &[(&'static str, &'static [Case])], dir: &Path) -> ExitCode 
     }));
     let skipped = Skipped::default();
     let mut trials = Vec::new();
-    let wanted = wanted_files();
-    for (file, cases) in files.iter().filter(|(file, _)| wanted.is_empty() || wanted.iter().any(|name| name == file)) {
+    let left_out = files_left_out(files);
+    for (file, cases) in files.iter().filter(|(file, _)| !left_out.iter().any(|name| name == file)) {
         for case in *cases {
             let name = format!("{file}::{}", case.name);
             let (dir, skipped, case) = (dir.to_owned(), skipped.clone(), *case);
@@ -83,10 +83,14 @@ fn run_tests(files: &[(&'static str, &'static [Case])], dir: &Path) -> ExitCode 
     conclusion.exit_code()
 }
 
-/// The files that `CORTEN_TEST_FILES` names; none when all are meant.
-fn wanted_files() -> Vec<String> {
-    let names = std::env::var("CORTEN_TEST_FILES").unwrap_or_default();
-    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+/// The files that `CORTEN_TEST_WITHOUT` names. A name that no file has is a mistake, not nothing.
+fn files_left_out(files: &[(&str, &[Case])]) -> Vec<String> {
+    let names = std::env::var("CORTEN_TEST_WITHOUT").unwrap_or_default();
+    let names: Vec<String> = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    for name in &names {
+        assert!(files.iter().any(|(file, _)| file == name), "CORTEN_TEST_WITHOUT: the suite has no file {name}");
+    }
+    names
 }
 
 fn run_case(name: &str, case: Case, dir: &Path, skipped: &Skipped) -> Result<Completion, Failed> {

@@ -1,10 +1,11 @@
 #!/bin/bash
-# inside.sh CALLER FLAGS FILES [ARGUMENT...]   what lane.sh runs in the machine, as root: puts the suite where it was built
-# to be, and starts it as CALLER (root or tester). FLAGS and FILES may be `-`: none, and all.
+# inside.sh CALLER FLAGS WITHOUT [ARGUMENT...]   what lane.sh runs in the machine, as root: puts the suite where it was built
+# to be, and starts it as CALLER (root or tester). FLAGS and WITHOUT, the suite's files that are left out, may be `-`: none.
 set -eu
-caller=$1 flags=$2 files=$3
+caller=$1 flags=$2 without=$3
 shift 3
-# shellcheck disable=SC1091 # made by lane.sh
+binary='' manifest_dir=''
+# shellcheck disable=SC1091 # made by lane.sh: the two of them
 . /mnt/share/places
 readable() { # every directory on the way down to a file, for a caller who isn't root
     local dir=$1
@@ -21,21 +22,19 @@ cp -r /mnt/share/fixtures "$manifest_dir/integration/"
 readable "$(dirname "$binary")"
 readable "$manifest_dir/integration"
 # Not /tmp, where systemd mounts a tmpfs that is nodev: a bundle there has devices that don't open.
-mkdir -p -m 1777 /var/tmp/suite
+mkdir -m 1777 /var/tmp/suite
 set -- TMPDIR=/var/tmp/suite "$(dirname "$binary")/suite" "$@"
 [ "$flags" = - ] || set -- CORTEN_TEST_FLAGS="$flags" "$@"
-[ "$files" = - ] || set -- CORTEN_TEST_FILES="$files" "$@"
+[ "$without" = - ] || set -- CORTEN_TEST_WITHOUT="$without" "$@"
 # Without close_range (a test pretends so) descriptors are closed one by one up to this limit; a million system calls
 # take seconds here.
 ulimit -n 65536
-case $caller in
-root) exec env "$@" ;;
+[ "$caller" != root ] || exec env "$@"
 # A cgroup with processes in it can't give controllers to its children, so the suite goes one further down; its
 # containers' cgroups come beside it (cgroups(7), "no internal processes").
 # shellcheck disable=SC2016 # expanded by the inner shell
-*) exec as-user sh -ec '
+exec as-user sh -ec '
     own=/sys/fs/cgroup$(sed -n "s/^0:://p" /proc/self/cgroup)
     mkdir "$own/suite"
     echo $$ >"$own/suite/cgroup.procs"
-    exec env "$@"' sh "$@" ;;
-esac
+    exec env "$@"' sh "$@"

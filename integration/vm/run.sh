@@ -17,6 +17,7 @@
 # exit code: COMMAND's; 124 after a timeout; 125 when the machine failed (the end of its console is on stderr)
 #
 # Every run starts from the same image and changes nothing of it. However a run ends, it leaves no process, mount or file.
+# shellcheck disable=SC2054 # the commas are QEMU's
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 # shellcheck source=integration/vm/where.sh
@@ -51,7 +52,9 @@ while [ $# -gt 0 ]; do
 done
 [ $# -gt 0 ] || [ -n "$text" ] || die "no command"
 built=$out/k/$kernel
-[ -s "$built/mods.img" ] && [ -s "$out/root.img" ] || die "kernel $kernel isn't built: $here/build.sh --kernel $kernel"
+if [ ! -s "$built/mods.img" ] || [ ! -s "$out/root.img" ]; then
+    die "kernel $kernel isn't built: $here/build.sh --kernel $kernel"
+fi
 if [ "$kernel" = uml ]; then
     accel=uml
 elif [ -z "$accel" ]; then
@@ -76,6 +79,7 @@ tool() {
 
 work=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/vm.XXXXXX")" && pwd -P)
 machine='' virtiofsd='' reader='' tail=''
+# shellcheck disable=SC2317 # called by the trap
 clean_up() {
     set +e # a failing last command would become the exit code
     [ -z "$machine" ] || kill -9 "$machine" 2>/dev/null
