@@ -22,6 +22,7 @@ mod notify;
 mod pivot;
 mod process;
 mod run;
+mod systemd;
 mod terminal;
 
 /// Every test file with its tests.
@@ -45,6 +46,8 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("pivot", pivot::CASES),
     ("process", process::CASES),
     ("run", run::CASES),
+    ("systemd", systemd::CASES),
+    ("systemd_user", systemd::OF_A_USER),
     ("terminal", terminal::CASES),
 ];
 

@@ -16,6 +16,7 @@ mod suite;
 mod sys;
 
 pub use bundle::{Bundle, BundleBuilder, tool};
+pub use container::Container;
 pub use runtime::{Flavour, Lines, Output, Running};
 pub use sandbox::Sandbox;
 pub use sockets::{Pty, SocketServer};

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::file;
-use super::group::Group;
+use super::group::{Group, Place};
 use crate::error::{Doing, Result};
 
 /// The processes in the container's cgroup and in those that were made below it, as pids of the caller's pid namespace,
@@ -20,6 +20,12 @@ pub fn pids(group: &Group) -> Result<Vec<i32>> {
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
+}
+
+/// Whether anybody is in the cgroup or below it. One that can't be read is nobody's.
+pub fn is_inhabited(place: &Place) -> bool {
+    let mut pids = Vec::new();
+    collect(&place.dir(), &mut pids).is_ok_and(|()| !pids.is_empty())
 }
 
 fn collect(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {

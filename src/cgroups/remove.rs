@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::group::{Group, Place};
 use super::systemd;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SystemdTrouble};
 use crate::fault::{Call, Trouble};
 
 /// How long a cgroup may stay busy. A process that has just been killed leaves its cgroup when it has let go of its
@@ -30,7 +30,7 @@ pub fn remove(group: &Group) -> Result {
     }
     match stopped {
         // A scope ends with its cgroup, whether its manager can be asked or not: a user's own may be gone by now.
-        Err(Error::Systemd { unreachable: true, .. }) if first.is_ok() => first,
+        Err(Error::Systemd { trouble: SystemdTrouble::Unreachable, .. }) if first.is_ok() => first,
         stopped => stopped.and(first),
     }
 }

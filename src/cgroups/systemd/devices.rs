@@ -6,8 +6,8 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::properties::{Property, Value};
 
-/// What every container may use beside its rules: the devices that a runtime makes in each (runtime-spec,
-/// config-linux.md, "Default Devices"), with terminals, and the making of any node.
+/// What every container may do beside its rules: make any node, which lets it open nothing, and use the devices that each
+/// has in /dev (runtime-spec, config-linux.md, "Default Devices"), pseudo terminals and the tunnel device.
 const DEFAULTS: [(&str, &str); 11] = [
     ("char-*", "m"),
     ("block-*", "m"),
@@ -17,17 +17,14 @@ const DEFAULTS: [(&str, &str); 11] = [
     ("/dev/char/1:8", "rwm"),
     ("/dev/char/1:9", "rwm"),
     ("/dev/char/5:0", "rwm"),
-    ("/dev/char/5:1", "rwm"),
     ("/dev/char/5:2", "rwm"),
+    ("/dev/char/10:200", "rwm"),
     ("char-136", "rwm"),
 ];
 
-/// The properties of a list of rules; none for an empty list. systemd can't say "everything but", so rules that begin
+/// The properties of a list of rules; an empty list permits what every container may do. systemd can't say "everything but", so rules that begin
 /// with permitting everything leave its policy at `auto`.
 pub fn plan_devices(rules: &[LinuxDeviceCgroup]) -> Vec<Property> {
-    if rules.is_empty() {
-        return Vec::new();
-    }
     let mut everything = false;
     let mut allowed: Vec<(String, String)> = Vec::new();
     for rule in rules {
@@ -140,6 +137,6 @@ mod tests {
             {"allow": false, "type": "a", "access": "rwm"},
         ]);
         assert_eq!(plan(rules), ("strict".to_owned(), vec![]));
-        assert!(plan_devices(&[]).is_empty());
+        assert_eq!(plan(json!([])), ("strict".to_owned(), vec![]));
     }
 }

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use self::bus::{Manager, Refused};
 use self::properties::Property;
-use super::group::Unit;
-use crate::error::{Error, Result};
+use super::group::{Group, Unit};
+use super::members;
+use crate::error::{Error, Result, SystemdTrouble};
 use crate::field::Field;
 
 /// How long systemd may take for all of one request. A scope is there in milliseconds.
@@ -32,6 +33,16 @@ pub struct StartUnit {
 pub fn start(start: &StartUnit, pid: i32) -> Result {
     let StartUnit { unit, properties } = start;
     with_manager(unit, "start", async |manager: &Manager| manager.start(unit, properties, pid).await)
+}
+
+/// Refuses a unit that somebody else is in: it would be taken for the container's when it has to be taken down. Looked at
+/// before anything is made.
+pub fn refuse_taken(group: &Group) -> Result {
+    let Some(unit) = &group.unit else { return Ok(()) };
+    match group.places.iter().filter(|place| place.is_systemds()).any(members::is_inhabited) {
+        true => Err(refuse(unit, "start", &Refused::Exists)),
+        false => Ok(()),
+    }
 }
 
 /// Ends the unit with all that is in it, and waits until it is gone. One that is gone already is fine.
@@ -60,14 +71,20 @@ fn with_manager(unit: &Unit, verb: &str, ask: impl AsyncFnOnce(&Manager) -> Resu
         }),
         Err(error) => Err(Refused::NoBus { why: error.to_string(), user: unit.user }),
     };
-    answered.map_err(|refused| {
-        let kind = if unit.name.ends_with(".slice") { "slice" } else { "scope" };
-        Error::Systemd {
-            doing: format!("{verb} the {kind} {} of {}", unit.name, unit.slice),
-            field: Field::RUNTIME,
-            hint: refused.hint(),
-            why: refused.to_string(),
-            unreachable: matches!(refused, Refused::NoBus { .. }),
-        }
-    })
+    answered.map_err(|refused| refuse(unit, verb, &refused))
+}
+
+fn refuse(unit: &Unit, verb: &str, refused: &Refused) -> Error {
+    let kind = if unit.name.ends_with(".slice") { "slice" } else { "scope" };
+    Error::Systemd {
+        doing: format!("{verb} the {kind} {} of {}", unit.name, unit.slice),
+        field: Field::RUNTIME,
+        hint: refused.hint(),
+        why: refused.to_string(),
+        trouble: match refused {
+            Refused::NoBus { .. } => SystemdTrouble::Unreachable,
+            Refused::Exists => SystemdTrouble::Taken,
+            _ => SystemdTrouble::Refused,
+        },
+    }
 }

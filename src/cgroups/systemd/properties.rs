@@ -88,7 +88,10 @@ pub fn plan_properties(resources: &LinuxResources, group: &Group) -> Vec<Propert
             _ => {}
         }
     }
-    properties.extend(plan_devices(resources.devices().as_deref().unwrap_or_default()));
+    // A user's manager has no power over devices, and its user none beyond those that are open to it anyway.
+    if let Some(rules) = resources.devices().as_deref().filter(|_| group.unit.as_ref().is_none_or(|unit| !unit.user)) {
+        properties.extend(plan_devices(rules));
+    }
     for (file, value) in resources.unified().iter().flatten().filter(|(file, _)| !file.is_empty()) {
         properties.extend(plan_unified(file, value.trim()));
     }
