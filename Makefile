@@ -13,11 +13,11 @@ BINARY := $(OUT)/$(TARGET)/release/corten
 MADE   := $(OUT)/made
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test unit integration lint fmt bench man completions install uninstall clean
+.PHONY: help all build demo test unit integration vm vm-fast lint fmt bench man completions install uninstall clean
 
 help: ## this list
 	@echo 'make TARGET, with one of'
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo 'install takes PREFIX (now $(PREFIX)) and DESTDIR.'
 
 all: build man completions ## the release binary, man pages and completions
@@ -31,7 +31,7 @@ demo: build ## build, then run a container: no image, nothing to download
 	@echo
 	$(BINARY) demo
 
-test: ## everything a change must pass: format, lint, unit and integration tests
+test: ## everything a change must pass: format, lint, unit and integration tests, these in virtual machines too
 	@scripts/setup.sh build test
 	@scripts/test.sh
 
@@ -41,6 +41,14 @@ unit: ## the unit tests alone (no root needed)
 
 integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration
+
+vm: ## the integration tests in virtual machines: cgroup v2, systemd, rootless, older kernels (root; integration/vm/)
+	@scripts/setup.sh build
+	@scripts/test.sh vm-fast vm-full
+
+vm-fast: ## those of them that take two minutes
+	@scripts/setup.sh build
+	@scripts/test.sh vm-fast
 
 lint: ## rustfmt and clippy, without changing anything
 	$(CARGO) fmt --check

@@ -5,10 +5,11 @@
 # with every other. Needs root, gcc, jq, busybox-static. Read README.md here for what the rows mean. Environment:
 #   CONFIGS="n a"       bundles (bundles.sh)            REST="0 60"   ms of rest before each command: 0 is hot, 60 cold
 #   N=30  WARM=2        iterations, warming-up          MODE=         host, v1 or v2 (layout.sh); found out when empty
+#   PART=yes            also print what control groups add to a run
 #   RAW=FILE            also keep what lifecycle.c printed (minima, 90th percentiles, CPU time)
 set -eu -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-: "${CONFIGS:=n a}" "${REST:=0 60}" "${N:=30}" "${WARM:=2}" "${MODE:=}" "${RAW:=/dev/null}"
+: "${CONFIGS=n a}" "${REST:=0 60}" "${N:=30}" "${WARM:=2}" "${MODE:=}" "${RAW:=/dev/null}" "${PART:=yes}"
 [ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo "bench.sh: must be root" >&2; exit 1; }
 
@@ -92,7 +93,7 @@ for config in $CONFIGS; do
     for rest in $REST; do
         chosen=()
         for argument in "${runtimes[@]}"; do
-            if [ "$config" = n ] && [[ ${argument#*=} =~ (^|/)crun$ ]]; then argument="$argument --cgroup-manager=disabled"; fi
+            if [ "$config" = n ] && [[ ${argument#*=} =~ (^|/)(crun|corten)$ ]]; then argument="$argument --cgroup-manager=disabled"; fi
             if [ "${argument%%=*}" = floor ] && [ "$config" != n ] && { [ "$config" != a ] || [ "$layout" = v2 ]; }; then continue; fi
             chosen+=("$argument")
         done
@@ -107,12 +108,45 @@ for config in $CONFIGS; do
         [ -z "$remove_cgroups_of_runs" ] || xargs -r rmdir <<< "$remove_cgroups_of_runs" 2>/dev/null || true
     done
 done
+
+# What control groups add: the same bundle run with them and without, in turns. runc has no flag for it and can only be
+# kept from them by a host that has none to write to, so its second figure comes from a second measurement.
+measure() { # REST MODE NAME=COMMAND...: medians of a run, as "NAME MS" lines
+    local rest=$1 mode=$2
+    shift 2
+    "$here/layout.sh" "$mode" "$work/state" "$work/lifecycle" -n "$N" -w "$WARM" -p "$rest" -t "$work/n-true" -s "$work/n-sleep" \
+        -r "$work/state" -i "$name" "$@" > "$work/out" &
+    job=$!
+    wait "$job"
+    job=
+    { echo "# cgroup part, rest $rest, layout $mode"; cat "$work/out"; } >> "$RAW"
+    awk -F '\t' '$1 == "time" && $2 == "run" { print $3, $6 }' "$work/out"
+}
+if [ "$PART" = yes ]; then
+    here_too=() elsewhere=()
+    for argument in "${runtimes[@]}"; do
+        program=${argument#*=}
+        case ${program%% *} in
+        */floor) ;;
+        runc | */runc) here_too+=("$argument") elsewhere+=("${argument%%=*}/none=$program --rootless=true") ;;
+        *) here_too+=("$argument" "${argument%%=*}/none=$program --cgroup-manager=disabled") ;;
+        esac
+    done
+    for rest in $REST; do
+        measure "$rest" "$MODE" "${here_too[@]}" > "$work/part"
+        [ ${#elsewhere[@]} = 0 ] || measure "$rest" none "${elsewhere[@]}" >> "$work/part"
+        printf '\ncontrol groups in a run of true, ms, %s (config n)\n%-16s %10s %10s %10s\n' \
+            "$([ "$rest" = 0 ] && echo hot || echo "cold, rests $rest ms")" runtime with without 'the part'
+        awk '{ ms[$1] = $2 } END { for (name in ms) if (name !~ /\/none$/ && (name "/none") in ms)
+            printf "%-16s %10.2f %10.2f %10.2f\n", name, ms[name], ms[name "/none"], ms[name] - ms[name "/none"] }' "$work/part" |
+            sort -k 4 -n
+    done
+fi
 cat <<TXT
 
 Milliseconds, medians of the whole process from outside; cold rests before every command, as a real machine does.
 A ratio below 1 means that ${names[0]} is faster. "-": see the note below that table. Peak memory can't show less than
 the harness's own size.
-$(if [[ " ${names[*]} " == *" corten "* ]]; then echo "corten makes no control groups yet: in every row its figures lack work that runc does, and crun too in all but config n."; fi)
-In config n no resources are asked for; crun is told --cgroup-manager=disabled, runc has no such flag and still makes
-and joins a cgroup.
+In config n no resources are asked for; corten and crun are told --cgroup-manager=disabled, runc has no such flag and still
+makes and joins a cgroup. Where the part of control groups is shown, all three make and join them without limits.
 TXT

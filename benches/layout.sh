@@ -5,6 +5,7 @@
 # script. TMPFS becomes a tmpfs, because a state root lies on /run on a normal host. MODE is what it sees of cgroups:
 #   host   the layout as it is
 #   v1     the v1 hierarchies alone, bound into a fresh tmpfs: crun refuses a hybrid layout (v1 and `unified`)
+#   none   nothing that could be used: a cgroup2 mount that is read-only (runc insists on some mount)
 #   v2     a cgroup2 mount alone; its controllers are those that no v1 hierarchy holds
 # Control groups themselves are the kernel's and not the namespace's: bench.sh removes those that it made.
 set -eu
@@ -24,6 +25,11 @@ exec unshare --mount --pid --fork --kill-child --mount-proc --propagation privat
         done
         umount -R /sys/fs/cgroup
         mount --move /mnt /sys/fs/cgroup
+        ;;
+    none)
+        umount -R /sys/fs/cgroup
+        mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        mount -o remount,bind,ro /sys/fs/cgroup
         ;;
     v2) mount -t cgroup2 cgroup2 /sys/fs/cgroup ;;
     *)

@@ -13,6 +13,7 @@ use corten::config::{Config, parse};
 use corten::error::Violation;
 use corten::fault::Stage;
 use corten::host::Host;
+use corten::host::cgroups::Layout;
 use corten::plan::{self, Plan};
 use corten::request::{Mode, Request};
 
@@ -30,8 +31,13 @@ const fn case(name: &'static str, config: &'static str) -> Case {
     Case { name, config, adjust: |_, _| {} }
 }
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 26] = [
     case("docker-hello", "recorded/docker-28-hello.json"),
+    Case {
+        name: "docker-hello-on-v1",
+        config: "recorded/docker-28-hello.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_v1(),
+    },
     case("docker-privileged", "recorded/docker-28-privileged.json"),
     case("docker-tty-shell", "recorded/docker-28-tty-shell.json"),
     case("podman-userns-uidmap", "recorded/podman-5-userns-uidmap.json"),
@@ -46,6 +52,12 @@ const CASES: [Case; 19] = [
     case("cri-container-security", "recorded/cri-containerd-1.6-container-security.json"),
     case("cri-mounts-devices-tty", "recorded/cri-containerd-1.6-mounts-devices-tty.json"),
     case("cri-o-userns-container", "recorded/cri-o-userns-container.json"),
+    case("cgroup-namespace", "own/cgroup-namespace.json"),
+    Case {
+        name: "cgroup-namespace-on-hybrid",
+        config: "own/cgroup-namespace.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_hybrid(),
+    },
     case("no-mount-namespace", "own/no-mount-namespace.json"),
     case("joined-user-and-pid", "own/joined-user-and-pid.json"),
     case("new-user-beside-joins", "own/new-user-beside-joins.json"),
@@ -66,6 +78,22 @@ const CASES: [Case; 19] = [
         name: "rootless-joined-user-and-pid",
         config: "own/joined-user-and-pid.json",
         adjust: |_, host| (host.euid, host.egid) = (1000, 1000),
+    },
+    Case { name: "resources-v1", config: "own/resources.json", adjust: |_, host| host.cgroups = Layout::fixture_v1() },
+    Case {
+        name: "resources-unified",
+        config: "own/resources.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_unified(),
+    },
+    Case {
+        name: "resources-hybrid",
+        config: "own/resources.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_hybrid(),
+    },
+    Case {
+        name: "unified-files",
+        config: "own/unified-files.json",
+        adjust: |_, host| host.cgroups = Layout::fixture_unified(),
     },
     Case { name: "rootless", config: "own/rootless.json", adjust: |_, host| (host.euid, host.egid) = (1000, 1000) },
 ];

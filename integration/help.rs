@@ -33,7 +33,10 @@ fn verbs(sb: &Sandbox) -> Vec<String> {
 /// Help as lines of shell.
 fn examples(help: &str) -> Vec<String> {
     let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
-    lines.filter(|line| line.starts_with("  corten ")).map(|line| line.trim().to_owned()).collect()
+    lines
+        .filter(|line| ["  corten ", "  echo "].iter().any(|word| line.starts_with(word)))
+        .map(|line| line.trim().to_owned())
+        .collect()
 }
 
 /// Runs a line as a shell would, with the sandbox's places in place of the machine's.
@@ -53,7 +56,7 @@ fn shell(sb: &Sandbox, line: &str) -> Output {
 fn prepare(sb: &Sandbox, verb: &str, bundle: &Bundle) {
     sb.call(["delete", "--force", "--regex", ""]).output().ok();
     let (exist, run) = match verb {
-        "state" | "kill" | "list" => (true, true),
+        "state" | "kill" | "list" | "ps" | "update" | "events" | "stats" => (true, true),
         "delete" => (true, false),
         _ => (false, false),
     };

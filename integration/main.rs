@@ -3,7 +3,9 @@
 //! One file a subject. See `harness` for how a test is written and how to run the suite against another runtime.
 
 mod attacks;
+mod cgroup_mounts;
 mod devices;
+mod events;
 mod faults;
 mod features_spec;
 mod fixtures;
@@ -21,14 +23,21 @@ mod namespaces;
 mod notify;
 mod pivot;
 mod process;
+mod ps;
+mod resources;
 mod run;
+mod same_limits;
+mod stats;
 mod systemd;
 mod terminal;
+mod update;
 
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
     ("attacks", attacks::CASES),
+    ("cgroup_mounts", cgroup_mounts::CASES),
     ("devices", devices::CASES),
+    ("events", events::CASES),
     ("faults", faults::CASES),
     ("features_spec", features_spec::CASES),
     ("fixtures", fixtures::CASES),
@@ -45,10 +54,15 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("notify", notify::CASES),
     ("pivot", pivot::CASES),
     ("process", process::CASES),
+    ("ps", ps::CASES),
+    ("resources", resources::CASES),
     ("run", run::CASES),
+    ("same_limits", same_limits::CASES),
+    ("stats", stats::CASES),
     ("systemd", systemd::CASES),
     ("systemd_user", systemd::OF_A_USER),
     ("terminal", terminal::CASES),
+    ("update", update::CASES),
 ];
 
 fn main() -> std::process::ExitCode {

@@ -170,7 +170,9 @@ fn missing(what: &str, output: &Output, expected: &[&str]) -> Vec<String> {
 fn every_mistake_in_a_config_is_explained(sb: &Sandbox) {
     sb.only_corten("says all that");
     let mut wrong = Vec::new();
-    for (what, edit, expected) in MISTAKES {
+    // A kernel without memory policies has one thing to say about them, and no node to be wrong about.
+    let tellable = |what: &str| what != "a node that isn't there" || sb.has_memory_policies();
+    for (what, edit, expected) in MISTAKES.iter().filter(|(what, ..)| tellable(what)) {
         let output = sb.run(&bundle(sb, edit));
         wrong.extend(missing(what, &output, expected));
         wrong.extend(missing(what, &output, &["config.json line ", "  hint: "]));

@@ -303,7 +303,7 @@ fn a_joined_time_namespace_keeps_its_clocks(sb: &Sandbox) {
 }
 
 /// A bundle that uid 1000 may run without any helper program: one id mapped, nothing that needs a second one.
-fn rootless(sb: &Sandbox) -> crate::harness::BundleBuilder<'_> {
+pub fn rootless(sb: &Sandbox) -> crate::harness::BundleBuilder<'_> {
     let map = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
     let devpts = json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
         "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]});
@@ -312,7 +312,7 @@ fn rootless(sb: &Sandbox) -> crate::harness::BundleBuilder<'_> {
 }
 
 /// A `run` by uid 1000 with a state root of its own.
-fn run_as_ordinary_user(sb: &Sandbox, bundle: &crate::harness::Bundle) -> crate::harness::Output {
+pub fn run_as_ordinary_user(sb: &Sandbox, bundle: &crate::harness::Bundle) -> crate::harness::Output {
     sb.needs_program("/usr/bin/setpriv", "util-linux");
     let home = sb.tree("user", &[]);
     std::os::unix::fs::chown(&home, Some(1000), Some(1000)).unwrap();

@@ -1,5 +1,6 @@
 #!/bin/sh
-# setup.sh build|test|bench...   installs what is missing of the packages that building, testing or measuring needs.
+# setup.sh build|test|vm|bench...   installs what is missing of the packages that building, testing (here, in virtual
+# machines) or measuring needs.
 #
 # Each need is checked by looking for the thing itself (a program, a library, a toolchain of the right version), so the
 # script is quick when nothing is missing, and a machine that got its tools in another way is left alone. Packages are
@@ -57,6 +58,17 @@ for purpose in "$@"; do
             "$here/cargo.sh" fmt --version >/dev/null 2>&1 && "$here/cargo.sh" clippy --version >/dev/null 2>&1 || lint_missing=yes
         fi
         ;;
+    vm)
+        need mmdebstrap mmdebstrap --version
+        need debian-archive-keyring test -e "${VM_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}"
+        need e2fsprogs command -v mke2fs
+        need xz-utils xz --version
+        need zstd zstd --version
+        need lz4 lz4 --version
+        need cpio cpio --version
+        need python3 python3 --version
+        need util-linux command -v unshare
+        ;;
     bench)
         need busybox-static has_static_busybox
         need jq jq --version
@@ -64,7 +76,7 @@ for purpose in "$@"; do
         need crun crun --version
         ;;
     *)
-        echo "setup.sh: unknown purpose: $purpose (build, test and bench are known)" >&2
+        echo "setup.sh: unknown purpose: $purpose (build, test, vm and bench are known)" >&2
         exit 2
         ;;
     esac

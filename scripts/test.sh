@@ -1,5 +1,8 @@
 #!/bin/bash
-# test.sh   everything a change must pass, in order of cost; goes on after a failure.
+# test.sh [GROUP...]   everything a change must pass, in order of cost; goes on after a failure.
+#
+# The groups are lint, unit, integration, vm-fast and vm-full; without any, all of them. The last two are the integration
+# suite in virtual machines, each lane a check of its own (integration/vm/).
 #
 # It ends with what each check came to, what was left out and why, and as its last line the totals over all runners:
 # `corten: N passed, N failed, N skipped`. Passed are tests alone, so the number is what the runners printed. A check
@@ -10,6 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 cargo=scripts/cargo.sh
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
+[ $# -gt 0 ] || set -- lint unit integration vm-fast vm-full
 summary=() skipped=()
 passed=0 failed=0 skips=0
 
@@ -32,34 +36,68 @@ check() { # NAME COMMAND...: runs a check, adds its tests to the totals and keep
     local word=ok numbers=
     [ -n "$good" ] || word=FAILED
     [ $((p + f + s)) -le 1 ] || numbers=", $p passed, $f failed, $s skipped"
-    summary+=("$(printf '%-18s %s%s, %d s' "$name" "$word" "$numbers" $((SECONDS - begun)))")
+    summary+=("$(printf '%-22s %s%s, %d s' "$name" "$word" "$numbers" $((SECONDS - begun)))")
     while read -r line; do skipped+=("$name: $line"); done < <(sed -n 's/^skipped:\{0,1\} //p' "$out" | sort -u)
 }
 
 skip() { # NAME REASON
     printf '\n== %s: NOT RUN: %s\n' "$1" "$2"
     skips=$((skips + 1))
-    summary+=("$(printf '%-18s NOT RUN' "$1")")
+    summary+=("$(printf '%-22s NOT RUN' "$1")")
     skipped+=("$1: $2")
 }
 
-if "$cargo" fmt --version >/dev/null 2>&1; then
-    check format "$cargo" fmt --check
-else
-    skip format "rustfmt is not installed"
-fi
-if "$cargo" clippy --version >/dev/null 2>&1; then
-    check clippy "$cargo" clippy --locked --all-targets -- -D warnings
-else
-    skip clippy "clippy is not installed"
-fi
-check 'unit tests' "$cargo" test --locked --no-fail-fast --lib --bins --test invariants --test golden_plans \
-    --test plan_properties -- --show-output
-if [ "$(id -u)" = 0 ]; then
-    check 'integration tests' "$cargo" test --locked --test integration
-else
-    skip 'integration tests' 'they need root'
-fi
+lint() {
+    if "$cargo" fmt --version >/dev/null 2>&1; then
+        check format "$cargo" fmt --check
+    else
+        skip format "rustfmt is not installed"
+    fi
+    if "$cargo" clippy --version >/dev/null 2>&1; then
+        check clippy "$cargo" clippy --locked --all-targets -- -D warnings
+    else
+        skip clippy "clippy is not installed"
+    fi
+}
+
+unit() {
+    check 'unit tests' "$cargo" test --locked --no-fail-fast --lib --bins --test invariants --test golden_plans \
+        --test plan_properties -- --show-output
+}
+
+integration() {
+    if [ "$(id -u)" = 0 ]; then
+        check 'integration tests' "$cargo" test --locked --test integration
+    else
+        skip 'integration tests' 'they need root'
+    fi
+}
+
+machines() { # SPEED: where they can't be built, each of their lanes is left out by name
+    local lane code=0 begun=$SECONDS
+    printf '\n== virtual machines: %s\n' "integration/vm/lane.sh prepare $1"
+    integration/vm/lane.sh prepare "$1" 2>&1 </dev/null | tee "$out" || code=$?
+    case $code in
+    0) summary+=("$(printf '%-22s built, %d s' "machines ($1)" $((SECONDS - begun)))") ;;
+    77)
+        for lane in $(integration/vm/lane.sh list "$1"); do skip "vm $lane" "$(tail -n 1 "$out")"; done
+        return
+        ;;
+    *) check "machines ($1)" false ;;
+    esac
+    for lane in $(integration/vm/lane.sh list "$1"); do check "vm $lane" integration/vm/lane.sh run "$lane"; done
+}
+
+for group in "$@"; do
+    case $group in
+    lint | unit | integration) "$group" ;;
+    vm-fast | vm-full) machines "${group#vm-}" ;;
+    *)
+        echo "test.sh: unknown group: $group (lint, unit, integration, vm-fast and vm-full are known)" >&2
+        exit 2
+        ;;
+    esac
+done
 
 printf '\n'
 printf '%s\n' "${summary[@]}"

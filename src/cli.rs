@@ -6,7 +6,7 @@
 //! Only the verb that was named is built: the whole tree is for people who ask for help. Nothing here has effects.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -15,14 +15,18 @@ use crate::error::Error;
 use crate::explain::{self, Context, Report};
 use crate::log;
 
+mod amount;
+mod duration;
 mod globals;
 mod refusal;
 mod similar;
+mod update;
 mod verbs;
 mod walk;
 
 pub use crate::request::CgroupDriver;
 pub use globals::{FaultPoint, Globals, Injected, KernelCall, Rootless};
+pub use update::flag_of;
 pub use verbs::*;
 
 /// One command, understood.
@@ -43,12 +47,17 @@ impl Invocation {
         }
     }
 
-    /// The config.json that the verb reads, absolute as of now; for error messages that point at its lines.
+    /// The config.json that the verb reads, or the resources, absolute as of now; for error messages that point at
+    /// their lines. `stdin` alone is no file that could be read again.
     pub fn config_path(&self) -> Option<PathBuf> {
         let (bundle, config) = match &self.verb {
             Verb::Create(args) => (&args.launch.bundle, args.launch.config.as_ref()),
             Verb::Run(args) => (&args.launch.bundle, args.launch.config.as_ref()),
             Verb::Plan(args) | Verb::Check(args) => (&args.bundle, args.config.as_ref()),
+            Verb::Update(args) => match args.resources.as_deref()? {
+                stdin if stdin == Path::new("-") => return Some(PathBuf::from("stdin")),
+                file => return std::path::absolute(file).ok(),
+            },
             _ => return None,
         };
         std::path::absolute(bundle).ok().map(|bundle| match config {

@@ -79,7 +79,7 @@ pub fn render(error: &Error, context: &Context) -> Report {
     let subject = match error {
         // The text of these names the command where there is one.
         Error::Usage(_) | Error::UnknownCommand(_) => String::new(),
-        _ => match context.id.filter(|id| !id.is_empty()) {
+        _ => match subject_id(error, context).filter(|id| !id.is_empty()) {
             Some(id) => format!("{} {}: ", context.verb, short(id)),
             None => format!("{}: ", context.verb),
         },
@@ -144,6 +144,14 @@ fn further(violation: &Violation, file: &str) -> String {
 
 fn file_name(path: &Path) -> String {
     path.file_name().map(|name| one_line(&name.to_string_lossy())).unwrap_or_default()
+}
+
+/// The container that it is about: of a command about several the one that is missing.
+fn subject_id<'a>(error: &'a Error, context: &Context<'a>) -> Option<&'a str> {
+    match error {
+        Error::NoSuchContainer { id } => Some(id),
+        _ => context.id,
+    }
 }
 
 /// Engines name containers by 64 hexadecimal digits; they know which one they asked for, and people compare twelve.

@@ -66,6 +66,11 @@ impl Host {
     }
 }
 
+/// [`Host::rootless`] alone, for what needs no other fact.
+pub fn probe_rootless() -> bool {
+    !unistd::geteuid().is_root() || probe_user_namespace()
+}
+
 /// The initial user namespace maps all 32-bit ids to themselves (user_namespaces(7)).
 fn probe_user_namespace() -> bool {
     let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };

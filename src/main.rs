@@ -1,6 +1,7 @@
 //! The edge of corten: understand the command line, open the log, run the command, say once what went wrong.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use corten::cli::{self, Invocation, Parsed, Refused};
@@ -55,7 +56,9 @@ fn run(invocation: Invocation) -> ExitCode {
             code(status)
         }
         Err(error) => {
-            let bytes = config.as_ref().and_then(|path| std::fs::read(path).ok());
+            // Without its bytes a file still has a name.
+            let reread = |path: &PathBuf| path.is_absolute().then(|| std::fs::read(path).ok()).flatten();
+            let bytes = config.as_ref().map(|path| reread(path).unwrap_or_default());
             let config = config.as_deref().zip(bytes.as_deref());
             let context = Context {
                 config,

@@ -4,18 +4,22 @@
 //! [`Step`]s. Running a container is interpreting those lists (`process/`). The order of the steps is the security
 //! property of a runtime, so it stands here where a test can read it, and nowhere else.
 
+use std::path::Path;
+
 use oci_spec::runtime::Spec;
 
-use crate::cgroups::Group;
 use crate::cgroups::plan::CgroupPlan;
+use crate::cgroups::plan::delegate::Delegation;
+use crate::cgroups::{Group, Place};
 use crate::error::{Violation, Warning};
 use crate::fault::Stage;
 use crate::field::Field;
 use crate::host::Host;
+use crate::host::cgroups::Layout;
 use crate::namespaces::plan::{Launch, NamespacePlan};
 use crate::process::plan::{Context, Exec, ProcessPlan};
 use crate::request::Request;
-use crate::rootfs::plan::RootfsPlan;
+use crate::rootfs::plan::{CgroupDir, RootfsPlan};
 use crate::slots::{Slot, SlotCounter};
 use crate::{cgroups, namespaces, process, rootfs};
 
@@ -193,8 +197,6 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     let mut slots = SlotCounter::default();
     let NamespacePlan { launch, wants, host: open, adopt, identity, rest, fork } =
         namespaces::plan::plan_namespaces(spec, host, &mut slots);
-    let RootfsPlan { host: sources, mount, enter, finish, warnings: of_mounts } =
-        rootfs::plan::plan_rootfs(spec, host, request, &mut slots)?;
     let CgroupPlan {
         group,
         host: limit,
@@ -206,6 +208,13 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         into,
         warnings: of_limits,
     } = cgroups::plan::plan_cgroups(spec, host, request, &mut slots)?;
+    let dirs = cgroup_dirs(&group, &host.cgroups, request);
+    let RootfsPlan { host: sources, mount, enter, finish, writable_cgroup, warnings: of_mounts } =
+        rootfs::plan::plan_rootfs(spec, host, request, &dirs, &mut slots)?;
+    let Delegation { steps: delegate, warnings: of_owner } =
+        cgroups::plan::delegate::plan_delegation(spec, host, request, &group, writable_cgroup);
+    // A unit's cgroup comes into being with the child in it.
+    let (own_now, own_later) = if group.unit.is_none() { (delegate, Vec::new()) } else { (Vec::new(), delegate) };
     let context = Context { host, request, wants: &wants };
     let ProcessPlan {
         host: connect,
@@ -234,11 +243,12 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
 
     warnings.extend(of_mounts);
     warnings.extend(of_limits);
+    warnings.extend(of_owner);
     warn_unapplied(spec, &mut warnings);
     Ok(Plan {
         launch,
-        host: [connect, open, sources, limit].concat(),
-        adopt: [adopt, raise, place].concat(),
+        host: [connect, open, sources, limit, own_now].concat(),
+        adopt: [adopt, raise, place, own_later].concat(),
         stage_one: [first, identity, join, rest, hide, fork].concat(),
         stage_two,
         mounted,
@@ -251,6 +261,33 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         slots: slots.len(),
         warnings,
     })
+}
+
+/// Where the container is in each hierarchy that the host has mounted, as its root file system shows it: in cgroups of its
+/// own, or without them in the caller's.
+fn cgroup_dirs(group: &Group, layout: &Layout, request: &Request) -> Vec<CgroupDir> {
+    let dir = |mount: &Path, own: &Path, name: String, unified: bool, options: Vec<String>| {
+        let own = mount.join(own);
+        let place = group.places.iter().find(|place| place.mount == mount).map(Place::dir);
+        let otherwise = place.is_some() && request.rootless;
+        CgroupDir {
+            name,
+            unified,
+            options,
+            mount: mount.to_owned(),
+            otherwise: otherwise.then(|| own.clone()),
+            dir: place.unwrap_or(own),
+        }
+    };
+    let v1 = layout.v1.iter().map(|hierarchy| {
+        let options = hierarchy.controllers.iter().chain(&hierarchy.options).cloned().collect();
+        dir(&hierarchy.mount, &hierarchy.own, hierarchy.name(), false, options)
+    });
+    let unified = layout
+        .unified
+        .iter()
+        .map(|unified| dir(&unified.mount, &unified.own, "unified".to_owned(), true, unified.options.clone()));
+    v1.chain(unified).collect()
 }
 
 /// What takes a half-made container down, last effect first; poststop hooks come after everything (runtime-spec,

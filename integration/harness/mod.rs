@@ -5,7 +5,9 @@
 //! runtime leaves behind (mount, process, state, control group) fails the test that caused it.
 //!
 //! `CORTEN_UNDER_TEST=/usr/sbin/runc cargo test --test integration` runs the suite against another runtime: what then
-//! fails is either a fault of that runtime or a fault of the suite, and both are worth knowing.
+//! fails is either a fault of that runtime or a fault of the suite, and both are worth knowing. `CORTEN_TEST_FLAGS` are
+//! flags in front of every call's verb, `CORTEN_TEST_FILES=run,mounts` leaves the other files out; the lanes in virtual
+//! machines use both (`integration/vm/`).
 
 mod bundle;
 mod container;

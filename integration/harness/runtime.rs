@@ -47,7 +47,8 @@ impl Flavour {
     }
 }
 
-/// One call: `GLOBALS VERB FLAGS ID`, with `--root` of the sandbox in front.
+/// One call: `GLOBALS VERB FLAGS ID`, with `--root` of the sandbox in front, and with the words of `CORTEN_TEST_FLAGS`:
+/// `--systemd-cgroup` runs the whole suite with that driver.
 pub struct Call<'a> {
     sandbox: &'a Sandbox,
     wrapper: Vec<OsString>,
@@ -60,6 +61,12 @@ pub struct Call<'a> {
     cwd: PathBuf,
     log: Option<PathBuf>,
     group: bool,
+}
+
+/// The words of `CORTEN_TEST_FLAGS`.
+fn flags_of_all_calls() -> Vec<OsString> {
+    let flags = std::env::var("CORTEN_TEST_FLAGS").unwrap_or_default();
+    flags.split_whitespace().map(OsString::from).collect()
 }
 
 /// What a call left: exit code (128 + number for a signal), output, and the log file if one was asked for.
@@ -82,7 +89,7 @@ impl<'a> Call<'a> {
             sandbox,
             wrapper: Vec::new(),
             program: runtime_path(),
-            globals: vec!["--root".into(), root],
+            globals: [OsString::from("--root"), root].into_iter().chain(flags_of_all_calls()).collect(),
             words: words.into_iter().map(Into::into).collect(),
             env: Vec::new(),
             stdin: None,

@@ -45,9 +45,20 @@ fn probe_binary(suite: &Path) -> PathBuf {
 }
 
 /// Whether this is a control group and not a plain directory: the suite may cover a hierarchy (see its own mounts).
-pub(super) fn is_cgroup(path: &Path) -> bool {
+fn is_cgroup(path: &Path) -> bool {
     use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
     statfs(path).is_ok_and(|fs| [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&fs.filesystem_type()))
+}
+
+/// Every cgroup below a directory, each before those inside it; links (v1 has some, `cpu` for `cpu,cpuacct`) aren't followed.
+pub(super) fn cgroups_below(dir: &Path) -> Vec<PathBuf> {
+    let items = fs::read_dir(dir).into_iter().flatten().flatten();
+    let below = items.filter(|item| item.file_type().is_ok_and(|kind| kind.is_dir())).map(|item| item.path());
+    below.filter(|path| is_cgroup(path)).flat_map(|path| [vec![path.clone()], cgroups_below(&path)].concat()).collect()
+}
+
+fn followed_by_digit(name: &str, end: usize) -> bool {
+    name[end..].starts_with(|c: char| c.is_ascii_digit())
 }
 
 impl Sandbox {
@@ -124,6 +135,17 @@ impl Sandbox {
         };
         if !*MADE.get_or_init(make) {
             skip("user namespaces can't be made here (in a chroot, for example)");
+        }
+    }
+
+    /// Whether the kernel has memory policies at all (CONFIG_NUMA): it shows them of every process then.
+    pub fn has_memory_policies(&self) -> bool {
+        Path::new("/proc/self/numa_maps").exists()
+    }
+
+    pub fn needs_memory_policies(&self) {
+        if !self.has_memory_policies() {
+            skip("this kernel has no memory policies (CONFIG_NUMA)");
         }
     }
 
@@ -299,19 +321,22 @@ impl Sandbox {
         pids.filter(|pid| *pid != std::process::id() as i32).filter(marked).collect()
     }
 
+    /// Control groups that carry one of this sandbox's ids, wherever they are: a relative path is beside or below the
+    /// caller's own, and systemd's units are in slices.
     fn left_cgroups(&self) -> Vec<String> {
         let ids = self.ids.borrow();
-        let mut left = Vec::new();
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            for id in ids.iter() {
-                let group = hierarchy.path().join(id);
-                if is_cgroup(&group) {
-                    left.push(format!("control group {}", group.display()));
-                    let _ = fs::remove_dir(group);
-                }
-            }
+        let ours = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // As long as an id is, it isn't the beginning of another one.
+            ids.iter().any(|id| name.match_indices(id.as_str()).any(|(at, _)| !followed_by_digit(&name, at + id.len())))
+        };
+        let mut left: Vec<PathBuf> = cgroups_below(Path::new("/sys/fs/cgroup")).into_iter().filter(ours).collect();
+        // Those inside another one come first, so that both can go.
+        left.reverse();
+        for group in &left {
+            let _ = fs::remove_dir(group);
         }
-        left
+        left.iter().map(|group| format!("control group {}", group.display())).collect()
     }
 
     /// What is alive, mounted or recorded of this sandbox although it shouldn't be.

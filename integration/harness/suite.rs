@@ -21,7 +21,7 @@ use nix::mount::MsFlags;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::sandbox::{Sandbox, is_cgroup};
+use super::sandbox::{Sandbox, cgroups_below};
 
 /// One test: a sentence as its name, and whether it needs root.
 #[derive(Clone, Copy)]
@@ -64,7 +64,8 @@ fn run_tests(files: &[(&'static str, &'static [Case])], dir: &Path) -> ExitCode 
     }));
     let skipped = Skipped::default();
     let mut trials = Vec::new();
-    for (file, cases) in files {
+    let wanted = wanted_files();
+    for (file, cases) in files.iter().filter(|(file, _)| wanted.is_empty() || wanted.iter().any(|name| name == file)) {
         for case in *cases {
             let name = format!("{file}::{}", case.name);
             let (dir, skipped, case) = (dir.to_owned(), skipped.clone(), *case);
@@ -80,6 +81,12 @@ fn run_tests(files: &[(&'static str, &'static [Case])], dir: &Path) -> ExitCode 
         println!("skipped {} because {reason}: {}", names.len(), names.join(", "));
     }
     conclusion.exit_code()
+}
+
+/// The files that `CORTEN_TEST_FILES` names; none when all are meant.
+fn wanted_files() -> Vec<String> {
+    let names = std::env::var("CORTEN_TEST_FILES").unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn run_case(name: &str, case: Case, dir: &Path, skipped: &Skipped) -> Result<Completion, Failed> {
@@ -123,10 +130,7 @@ struct Surroundings {
 impl Surroundings {
     fn look() -> Surroundings {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut cgroups = Vec::new();
-        for hierarchy in directories(Path::new("/sys/fs/cgroup")) {
-            cgroups.extend(directories(&hierarchy).into_iter().filter(|group| is_cgroup(group)));
-        }
+        let cgroups = cgroups_below(Path::new("/sys/fs/cgroup"));
         let null = fs::metadata("/dev/null").ok().map(|meta| (meta.uid(), meta.gid(), meta.mode()));
         Surroundings { mounts: mounts.lines().map(str::to_owned).collect(), cgroups, null }
     }
@@ -147,11 +151,12 @@ fn guard() -> ExitCode {
     }
     let before = Surroundings::look();
     let inner = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).env(DIR, dir.path()).spawn();
-    let code = reap_until(inner.expect("start the tests").id());
+    let inner = inner.expect("start the tests").id();
+    let code = reap_until(inner);
     if std::env::args().any(|arg| arg == "--list") {
         return ExitCode::from(code);
     }
-    let left = leftovers(&before, dir.path());
+    let left = leftovers(&before, dir.path(), inner);
     if left.is_empty() {
         println!("left behind: nothing (mounts, processes, files and control groups are as before)\n");
         return ExitCode::from(code);
@@ -191,8 +196,8 @@ fn reap_until(pid: u32) -> u8 {
     }
 }
 
-/// Compares with before; processes that are just ending get a moment.
-fn leftovers(before: &Surroundings, dir: &Path) -> Vec<String> {
+/// Compares with before; processes that are just ending get a moment. `inner` is the pid that ran the tests.
+fn leftovers(before: &Surroundings, dir: &Path, inner: u32) -> Vec<String> {
     let mut left = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -214,8 +219,10 @@ fn leftovers(before: &Surroundings, dir: &Path) -> Vec<String> {
     let after = Surroundings::look();
     left.extend(after.mounts.iter().filter(|m| !before.mounts.contains(m)).map(|m| format!("mount {m}")));
     left.extend(before.mounts.iter().filter(|m| !after.mounts.contains(m)).map(|m| format!("lost mount {m}")));
-    // Only names that a sandbox gives: other work on the machine may make groups of its own meanwhile.
-    let ours = |path: &&PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ct-"));
+    // Only names with an id that a sandbox gives (see `Sandbox::id`; a systemd unit has a prefix before it): other work
+    // on the machine may make groups of its own meanwhile.
+    let id = format!("ct-{inner}-");
+    let ours = |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(&id));
     let new = after.cgroups.iter().filter(ours).filter(|c| !before.cgroups.contains(c));
     left.extend(new.map(|c| format!("control group {}", c.display())));
     if after.null != before.null {

@@ -13,12 +13,11 @@ use crate::fault::{Call, Effect, Trouble};
 use crate::slots::Slots;
 
 /// Carries out a step of the adopt list on the child `pid`. The outer error is one that no errno tells.
-pub fn apply_adopt(op: &Op, pid: i32) -> Result<Effect> {
+pub fn apply_adopt(op: &Op, pid: i32, slots: &mut Slots) -> Result<Effect> {
     Ok(match op {
         Op::StartUnit(start) => return systemd::start(start, pid).map(Ok),
         Op::Move(step) => apply_move(step, pid),
-        Op::Write { .. } => make::apply_host(op, &mut Slots::with_room(0)),
-        _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
+        op => make::apply_host(op, slots),
     })
 }
 

@@ -1,8 +1,12 @@
 //! Where a container's cgroups are: decided by planning, kept in state.json, used by every later verb.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::fault::{Call, Trouble};
 
 /// The version of a hierarchy's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +36,20 @@ impl Place {
     /// The directory of the cgroup.
     pub fn dir(&self) -> PathBuf {
         self.mount.join(&self.path)
+    }
+
+    /// The directory of the cgroup, for who freezes, kills or removes what is in it. A path that names no cgroup below
+    /// the mount, as only a record can have that corten didn't write, is refused: it would be everybody's.
+    ///
+    /// # Errors
+    /// [`Error::Os`] of EINVAL.
+    pub fn own_dir(&self) -> Result<PathBuf> {
+        let mut parts = self.path.components().peekable();
+        if parts.peek().is_none() || !parts.all(|part| matches!(part, Component::Normal(_))) {
+            let doing = format!("use {:?} as a container's cgroup in {}", self.path, self.mount.display());
+            return Err(Error::os(doing, Trouble::new(Call::CheckCgroup, Errno::EINVAL)));
+        }
+        Ok(self.dir())
     }
 
     /// The hierarchy as /proc/self/cgroup names it: `cpu,cpuacct`, `name=systemd`; `unified` for version 2.
@@ -132,6 +150,15 @@ mod tests {
         assert_eq!(unified.freezer(), Some(&v2));
         assert_eq!(unified.members(), Some(&v2));
         assert_eq!(Group { places: vec![place(Version::V1, &["memory"])], unit: None }.freezer(), None);
+    }
+
+    #[test]
+    fn a_hierarchys_root_is_nobodys_own_cgroup() {
+        for path in ["", "/", ".", "..", "a/../..", "/sys/fs/cgroup"] {
+            let place = Place { path: path.into(), ..place(Version::V1, &["freezer"]) };
+            assert!(place.own_dir().is_err(), "{path:?}");
+        }
+        assert_eq!(place(Version::V1, &[]).own_dir().unwrap(), Path::new("/m/a/b"));
     }
 
     #[test]

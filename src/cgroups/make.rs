@@ -1,14 +1,17 @@
 //! The effects of this domain on the host: cgroups are made, opened and limited before anyone is in them.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::delegate::delegate;
 use super::file::{c_string, read, write};
-use super::{Make, Op, Version};
-use crate::fault::{Call, Effect, Trouble};
+use super::freeze::would_freeze;
+use super::members::listed;
+use super::{Make, Op, Version, devices, tree};
+use crate::fault::{Call, During, Effect, Trouble};
 use crate::slots::Slots;
 use crate::sys::{file, path};
 
@@ -19,13 +22,47 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             Err(trouble) if make.optional && is_forbidden(trouble.errno) => Ok(()),
             made => made,
         },
-        Op::Write { file, value } => write(Path::new(OsStr::from_bytes(file.to_bytes())), value.to_bytes()),
+        Op::Write { file, value } => write(path_of(file), value.to_bytes()),
+        Op::WriteFirst { choices } => write_first(choices),
+        Op::WriteIfPresent { file, value } => match write(path_of(file), value.to_bytes()) {
+            Err(trouble) if is_missing(trouble) => Ok(()),
+            written => written,
+        },
+        Op::Delegate { dir, uid, optional } => match delegate(dir, *uid) {
+            Err(trouble) if *optional && (is_forbidden(trouble.errno) || trouble.errno == Errno::ENOENT) => Ok(()),
+            delegated => delegated,
+        },
         Op::OpenLimit { file, slot } => {
             slots.put(*slot, path::open(path::CWD, file, libc::O_WRONLY, 0)?);
             Ok(())
         }
+        Op::RuleDevice { slot, value, optional, last, .. } => {
+            devices::write_rule(*slot, value.to_bytes(), *optional, *last, slots)
+        }
+        Op::AttachDevices(devices) => devices::attach(&devices.dir, &devices.program.0),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
     }
+}
+
+fn path_of(file: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(file.to_bytes()))
+}
+
+/// The file isn't there; what a write itself has to say about missing things is another matter.
+fn is_missing(trouble: Trouble) -> bool {
+    trouble == Trouble::new(Call::Open, Errno::ENOENT)
+}
+
+fn write_first(choices: &[(CString, CString)]) -> Effect {
+    let mut last = Err(Trouble::new(Call::Open, Errno::ENOENT));
+    for (file, value) in choices {
+        last = write(path_of(file), value.to_bytes());
+        match last {
+            Err(trouble) if is_missing(trouble) => {}
+            written => return written,
+        }
+    }
+    last
 }
 
 fn is_forbidden(errno: Errno) -> bool {
@@ -37,6 +74,7 @@ fn apply_make(make: &Make, slots: &mut Slots) -> Effect {
     if !make_dirs(&make.mount, &make.path)? {
         refuse_inhabited(&dir)?;
     }
+    refuse_frozen(make, &dir)?;
     if make.fill_cpuset {
         fill_cpuset(&make.mount, &make.path)?;
     }
@@ -81,10 +119,33 @@ fn mkdir(dir: &Path) -> Effect {
 }
 
 /// A cgroup that somebody else is in must not become a container's: it would be limited, frozen and killed with it.
+/// EBUSY.
 pub(super) fn refuse_inhabited(dir: &Path) -> Effect {
-    match read(&dir.join("cgroup.procs"))? {
-        procs if procs.is_empty() => Ok(()),
+    match inhabitants(dir)? {
+        0 => Ok(()),
         _ => Err(Trouble::new(Call::CheckCgroup, Errno::EBUSY)),
+    }
+}
+
+/// How many processes are in a cgroup and below it, those of other pid namespaces included.
+pub fn inhabitants(dir: &Path) -> Effect<usize> {
+    let mut count = 0;
+    let walked = tree::walk(dir, &mut |here| {
+        count += listed(here)?.len();
+        Ok(())
+    });
+    walked.during(Call::CheckCgroup).map(|()| count)
+}
+
+/// In a frozen cgroup, or below one, the init would stand still before it could say a word. EAGAIN.
+fn refuse_frozen(make: &Make, dir: &Path) -> Effect {
+    // Only the hierarchy of the freezer can be frozen in version 1.
+    if make.version == Version::V1 && !make.hierarchy.split(',').any(|name| name == "freezer") {
+        return Ok(());
+    }
+    match would_freeze(dir, make.version)? {
+        true => Err(Trouble::new(Call::CheckCgroup, Errno::EAGAIN)),
+        false => Ok(()),
     }
 }
 

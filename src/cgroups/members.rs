@@ -1,21 +1,33 @@
 //! Who is in a container's cgroup.
 
-use std::fs;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::file;
 use super::group::{Group, Place};
+use super::{file, tree};
 use crate::error::{Doing, Result};
+use crate::fault::{Call, During};
 
 /// The processes in the container's cgroup and in those that were made below it, as pids of the caller's pid namespace,
 /// each once and in ascending order. Processes that the caller's namespace doesn't show are left out: the kernel has
 /// them as 0. Empty when the cgroup is gone.
 pub fn pids(group: &Group) -> Result<Vec<i32>> {
-    let Some(place) = group.members() else { return Ok(Vec::new()) };
+    match group.members() {
+        Some(place) => pids_below(&place.own_dir()?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The same for one directory and all below it.
+pub fn pids_below(dir: &Path) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
-    collect(&place.dir(), &mut pids)?;
+    let walked = tree::walk(dir, &mut |here| {
+        pids.extend(listed(here)?);
+        Ok(())
+    });
+    walked.during(Call::Read).doing(|| format!("read who is in the cgroup {}", dir.display()))?;
     pids.retain(|pid| *pid > 0);
     pids.sort_unstable();
     pids.dedup();
@@ -24,28 +36,23 @@ pub fn pids(group: &Group) -> Result<Vec<i32>> {
 
 /// Whether anybody is in the cgroup or below it. One that can't be read is nobody's.
 pub fn is_inhabited(place: &Place) -> bool {
-    let mut pids = Vec::new();
-    collect(&place.dir(), &mut pids).is_ok_and(|()| !pids.is_empty())
+    pids_below(&place.dir()).is_ok_and(|pids| !pids.is_empty())
 }
 
-fn collect(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
-    let procs = dir.join("cgroup.procs");
-    match file::read(&procs) {
-        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
-        // ENODEV: it went while it was read. EOPNOTSUPP: a threaded cgroup, whose processes stand in the one above.
-        Err(trouble) if matches!(trouble.errno, Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {}
-        Err(trouble) => return Err(trouble).doing(|| format!("read {}", procs.display())),
+/// What cgroup.procs of one cgroup lists, zeros included. Nothing when it went while it was read, and nothing for a
+/// threaded cgroup, whose processes stand in the one above (EOPNOTSUPP).
+pub fn listed(cgroup: BorrowedFd) -> nix::Result<Vec<i32>> {
+    match file::read_at(cgroup, c"cgroup.procs") {
+        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        Err(errno) if tree::is_gone(errno) || errno == Errno::EOPNOTSUPP => Ok(Vec::new()),
+        Err(errno) => Err(errno),
     }
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            collect(&entry.path(), pids)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::cgroups::{Place, Version};
 

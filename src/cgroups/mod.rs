@@ -3,13 +3,24 @@
 
 pub mod adopt;
 pub mod apply;
+pub mod current;
+pub mod delegate;
+pub mod devices;
 pub mod file;
+pub mod freeze;
 pub mod group;
+pub mod kill;
 pub mod make;
 pub mod members;
+pub mod oom;
+pub mod oom_events;
 pub mod plan;
+pub mod reason;
 pub mod remove;
+pub mod stats;
 pub mod systemd;
+pub mod tree;
+pub mod update;
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -17,6 +28,8 @@ use std::path::PathBuf;
 pub use group::{Group, Place, Version};
 
 use crate::slots::Slot;
+use plan::devices::Rules;
+use plan::program::Program;
 
 /// An effect on control groups. Where it runs is the list it stands in.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +43,27 @@ pub enum Op {
     Move(Box<Move>),
     /// Host: write a value to a file of the container's cgroup.
     Write { file: CString, value: CString },
+    /// Host: the same for the first of these files that the kernel has.
+    WriteFirst { choices: Vec<(CString, CString)> },
+    /// Host: write a value that a missing file stands for as well.
+    WriteIfPresent { file: CString, value: CString },
+    /// Host: give the cgroup of version 2, with the files by which cgroups are made below it, to the container's user.
+    Delegate { dir: CString, uid: u32, optional: bool },
     /// Host: open a file of the container's cgroup for a value that the child writes.
     OpenLimit { file: CString, slot: Slot },
+    /// Host, version 1: add an exception to the cgroup's default for devices, by devices.allow or devices.deny.
+    RuleDevice {
+        slot: Slot,
+        allow: bool,
+        /// `c 1:3 rwm`
+        value: CString,
+        /// The cgroup above may not have it; then it isn't had here either.
+        optional: bool,
+        /// The file is closed after it.
+        last: bool,
+    },
+    /// Host, version 2: have the kernel ask a program about devices.
+    AttachDevices(Box<DeviceProgram>),
     /// Child: enter the cgroup of a hierarchy.
     Enter { slot: Slot, version: Version, hierarchy: String },
     /// Child: run on every CPU that the cgroup has, whatever the caller's own affinity was.
@@ -62,6 +94,16 @@ pub struct Make {
     pub optional: bool,
 }
 
+/// A cgroup of version 2, and what may be done with devices in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceProgram {
+    /// The cgroup's directory; absolute.
+    pub dir: CString,
+    /// What the program says, for a sentence.
+    pub rules: Rules,
+    pub program: Program,
+}
+
 /// What it takes to move another process to a cgroup.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Move {
@@ -89,7 +131,18 @@ pub fn render(op: &Op) -> String {
         Op::Move(step) if step.must_be_there => format!("find the child in {}", step.mount.join(&step.path).display()),
         Op::Move(step) => format!("move the child to {}", step.mount.join(&step.path).display()),
         Op::Write { file, value } => format!("write {:?} to {}", text(value).trim_end(), text(file)),
+        Op::WriteFirst { choices } => {
+            let choices = choices.iter().map(|(file, value)| format!("{:?} to {}", text(value), text(file)));
+            format!("write {}", choices.collect::<Vec<_>>().join(", or if there is none "))
+        }
+        Op::WriteIfPresent { file, value } => format!("write {:?} to {}, if there is one", text(value), text(file)),
+        Op::Delegate { dir, uid, .. } => format!("give the cgroup {} to user {uid}", text(dir)),
         Op::OpenLimit { file, .. } => format!("open {}", text(file)),
+        Op::RuleDevice { allow, value, optional, .. } => {
+            let optional = if *optional { ", if the cgroup above has it" } else { "" };
+            format!("{} device {}{optional}", if *allow { "allow" } else { "deny" }, text(value))
+        }
+        Op::AttachDevices(devices) => format!("rule devices in {}: {}", text(&devices.dir), devices.rules),
         Op::Enter { hierarchy, .. } => format!("enter the cgroup of {hierarchy}"),
         Op::ResetAffinity => "run on all CPUs of the cgroup".to_owned(),
         Op::WriteLate { name, value, .. } => format!("write {:?} to {name}", text(value).trim_end()),

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use crate::error::Error;
 use crate::fault::Stage;
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::log;
 use crate::request::CgroupDriver;
 use crate::sys::kernel;
@@ -109,7 +109,7 @@ impl Globals {
     pub(super) fn from_matches(matches: &ArgMatches) -> Result<Globals, Error> {
         let flags = Flags::from_arg_matches(matches).map_err(|error| super::refusal::render(&error))?;
         let (root, root_mode) =
-            state_root(flags.root.as_deref(), std::env::var_os("XDG_RUNTIME_DIR"), || Host::probe().rootless())?;
+            state_root(flags.root.as_deref(), std::env::var_os("XDG_RUNTIME_DIR"), host::probe_rootless)?;
         Ok(Globals {
             root,
             root_mode,

@@ -10,7 +10,11 @@ const TEXTS: &[(&str, &str)] = &[("log-format", "invalid log-format: "), ("forma
 
 /// Checks the number of positional arguments against the definition.
 pub fn wrong_count(verb: &str, command: &Command, count: usize) -> Option<Error> {
-    let max = command.get_positionals().count();
+    // `ID...` takes as many as there are, and so does what is passed on to another program.
+    let endless = command
+        .get_positionals()
+        .any(|arg| arg.is_trailing_var_arg_set() || matches!(arg.get_action(), clap::ArgAction::Append));
+    let max = if endless { usize::MAX } else { command.get_positionals().count() };
     let min = command.get_positionals().filter(|arg| arg.is_required_set()).count();
     let text = match count {
         count if (min..=max).contains(&count) => return None,

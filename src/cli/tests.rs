@@ -1,7 +1,5 @@
 //! Tests of the command line: what engines write, what people mistype.
 
-use std::path::Path;
-
 use clap::Command;
 
 use super::*;
@@ -357,4 +355,28 @@ fn no_verb_shadows_a_global_flag_by_accident() {
         let expected: &[&str] = if entry.name == "spec" { &["rootless"] } else { &[] };
         assert_eq!(shadowed, expected, "{}", entry.name);
     }
+}
+
+#[test]
+fn what_follows_the_id_of_ps_is_not_ours() {
+    let ps = |line: &str| match run(line).verb {
+        Verb::Ps(args) => (args.format, args.id, args.options.join(&OsString::from(" ")).into_string().unwrap()),
+        other => panic!("{line}: {other:?}"),
+    };
+    let expect = |format: &str, options: &str| (format.to_owned(), "web".to_owned(), options.to_owned());
+    assert_eq!(ps("ps web"), expect("table", ""));
+    assert_eq!(ps("ps --format json web"), expect("json", ""));
+    assert_eq!(ps("ps --format table web -ef"), expect("table", "-ef"));
+    assert_eq!(ps("ps -f table web -o pid,cmd --format x --debug"), expect("table", "-o pid,cmd --format x --debug"));
+    assert_eq!(ps("ps web -- --help"), expect("table", "-- --help"));
+    assert_eq!(ps("ps -- web -ef"), expect("table", "-ef"));
+    assert_eq!(refused("ps").error.to_string(), "\"ps\" requires a minimum of 1 argument(s)");
+    assert!(help("ps --help").contains("PS OPTIONS"));
+}
+
+#[test]
+fn an_update_names_the_file_that_its_limits_come_from() {
+    assert_eq!(run("update web").config_path(), None);
+    assert_eq!(run("update --resources - web").config_path(), Some("stdin".into()));
+    assert_eq!(run("update -r /l.json web").config_path(), Some("/l.json".into()));
 }

@@ -3,10 +3,13 @@
 //! Texts of the fields are the texts of the help. Flags that engines pass and corten has no use for are accepted and
 //! hidden, so that a caller needs no list of exceptions.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
+pub use super::update::UpdateArgs;
 use super::{Entry, augment, read_as};
 
 macro_rules! verbs {
@@ -59,6 +62,14 @@ Examples:
   corten kill web 9
   corten kill --all web KILL
   corten kill --regex 'web-[0-9]+' HUP";
+    Pause(PauseArgs) = "pause", "Freeze every process of a container where it stands", "\
+Examples:
+  corten pause web
+  corten state web    # \"status\": \"paused\"
+  corten resume web";
+    Resume(ResumeArgs) = "resume", "Let a paused container go on", "\
+Examples:
+  corten resume web";
     Delete(DeleteArgs) = "delete", "Remove a stopped container and everything that was made for it", "\
 Examples:
   corten delete web
@@ -69,6 +80,25 @@ Examples:
   corten list
   corten list --format json
   corten --root /run/containerd/runc/default list --quiet";
+    Ps(PsArgs) = "ps", "Show the processes of a container", "\
+Examples:
+  corten ps web
+  corten ps web -o pid,user,args     # what follows the id is for ps(1)
+  corten ps --format json web        # the pids alone";
+    Update(UpdateArgs) = "update", "Change the limits of a container while it lives", "\
+Examples:
+  corten update --pids-limit 200 web
+  corten update --memory 64M --memory-swap 64M web
+  echo '{\"pids\": {\"limit\": 300}}' | corten update --resources - web";
+    Events(EventsArgs) = "events", "Print what a container uses and its OOM kills, as lines of JSON", "\
+Examples:
+  corten events --stats web                          # once
+  corten events --interval 500ms web | head -n 2     # without the `head`, until the container ends";
+    Stats(StatsArgs) = "stats", "Show what containers use, as a live table", "\
+Examples:
+  corten stats web | head -n 4     # at a terminal, `corten stats` until ctrl-c
+  corten stats --no-stream
+  corten stats --no-stream --json web";
     Spec(SpecArgs) = "spec", "Write a config.json to start from", "\
 Examples:
   corten spec                               # ./config.json, to be edited
@@ -110,7 +140,12 @@ impl Verb {
             Verb::Start(args) => Some(&args.id),
             Verb::State(args) => Some(&args.id),
             Verb::Kill(args) => Some(&args.id),
+            Verb::Pause(args) => Some(&args.id),
+            Verb::Resume(args) => Some(&args.id),
             Verb::Delete(args) => Some(&args.id),
+            Verb::Ps(args) => Some(&args.id),
+            Verb::Update(args) => Some(&args.id),
+            Verb::Events(args) => Some(&args.id),
             _ => None,
         }
     }
@@ -227,6 +262,20 @@ pub struct KillArgs {
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
+pub struct PauseArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ResumeArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
 pub struct DeleteArgs {
     /// The container
     #[arg(value_name = "ID")]
@@ -250,6 +299,51 @@ pub struct ListArgs {
     /// Print the ids only
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct PsArgs {
+    /// How to print: table or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: String,
+
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    /// Options of ps(1) for the table, as they are; -ef without any
+    #[arg(value_name = "PS OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub options: Vec<OsString>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct EventsArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    /// The time between two lines: a number with a unit, as 5s or 500ms
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = super::duration::parse)]
+    pub interval: Duration,
+
+    /// Print what it has used so far and leave
+    #[arg(long)]
+    pub stats: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct StatsArgs {
+    /// The containers; all that run when none is named
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+
+    /// Print one table and leave; its CPU % is that of a quarter of a second
+    #[arg(long)]
+    pub no_stream: bool,
+
+    /// Print JSON: a line with an array for every table
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

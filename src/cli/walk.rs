@@ -61,6 +61,10 @@ pub fn walk(
         if !is_flag(&token) {
             let first = walked.verb.is_none();
             walked.word(token);
+            // `ps ID -ef`: what follows is another program's, whatever it looks like.
+            if verb.as_ref().is_some_and(|verb| ends_flags(verb, walked.positionals.len())) {
+                argv.by_ref().for_each(|token| walked.word(token));
+            }
             if first {
                 walked.entry = walked.verb.as_ref().and_then(|name| find(name.to_str()?));
                 verb = walked.entry.map(Entry::command);
@@ -77,6 +81,12 @@ pub fn walk(
         }
     }
     walked
+}
+
+/// Whether all words behind so many arguments belong to another program's command line.
+fn ends_flags(verb: &Command, count: usize) -> bool {
+    let own = verb.get_positionals().take_while(|arg| !arg.is_trailing_var_arg_set()).count();
+    own < verb.get_positionals().count() && count >= own
 }
 
 /// `-` alone is a value by custom (stdin, stdout).

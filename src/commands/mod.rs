@@ -9,17 +9,23 @@ pub mod completion;
 pub mod create;
 pub mod delete;
 pub mod demo;
+pub mod events;
 pub mod features;
 pub mod kill;
 mod launch;
 pub mod list;
 pub mod man;
+pub mod pause;
 pub mod plan;
 pub mod probe;
+pub mod ps;
+pub mod resume;
 pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod stats;
+pub mod update;
 pub mod version;
 
 /// Runs a command; the number is its exit code.
@@ -31,8 +37,14 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::Run(args) => run::run(&globals, args, log),
         Verb::State(args) => state::run(&globals, args, log),
         Verb::Kill(args) => kill::run(&globals, args, log),
+        Verb::Pause(args) => pause::run(&globals, args, log),
+        Verb::Resume(args) => resume::run(&globals, args, log),
         Verb::Delete(args) => delete::run(&globals, args, log),
         Verb::List(args) => list::run(&globals, args, log),
+        Verb::Ps(args) => ps::run(&globals, args, log),
+        Verb::Update(args) => update::run(&globals, args, log),
+        Verb::Events(args) => events::run(&globals, args, log),
+        Verb::Stats(args) => stats::run(&globals, args, log),
         Verb::Plan(args) => plan::run(&globals, args, log),
         Verb::Check(args) => check::run(&globals, args, log),
         Verb::Demo(args) => demo::run(&globals, args, log),

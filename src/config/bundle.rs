@@ -36,9 +36,17 @@ pub fn read_json(path: &Path) -> Result<Vec<u8>> {
     read(path, false)
 }
 
+/// The same from stdin, to its end.
+///
+/// # Errors
+/// As [`read_json`].
+pub fn read_json_from_stdin() -> Result<Vec<u8>> {
+    read_to_end(&mut std::io::stdin().lock(), Vec::new(), Path::new("stdin"))
+}
+
 fn read(path: &Path, in_bundle: bool) -> Result<Vec<u8>> {
     let doing = || format!("read {}", path.display());
-    let file = File::open(path).map_err(|error| match error.kind() {
+    let mut file = File::open(path).map_err(|error| match error.kind() {
         // Engines and their tests know the sentence with the bare name.
         ErrorKind::NotFound if in_bundle => Error::NoConfig { path: PathBuf::from("config.json") },
         ErrorKind::NotFound => Error::NoConfig { path: path.to_owned() },
@@ -47,6 +55,11 @@ fn read(path: &Path, in_bundle: bool) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let known = file.metadata().map(|metadata| metadata.len()).unwrap_or(0);
     bytes.reserve_exact(known.min(LARGEST) as usize + 1);
+    read_to_end(&mut file, bytes, path)
+}
+
+fn read_to_end(file: &mut dyn Read, mut bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
+    let doing = || format!("read {}", path.display());
     // One byte more than allowed tells "too large" from "just so", whatever the file's size claims.
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| Error::io(doing(), Call::Read, &error))?;
     if bytes.len() as u64 > LARGEST {

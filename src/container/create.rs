@@ -14,8 +14,9 @@ use super::dir::STEPS;
 use super::init::Init;
 use super::status::Status;
 use super::store::Guard;
-use super::{ContainerId, Record, Store, Warning, fifo, handover, notify};
-use crate::cgroups::{Group, Op as CgroupOp, group, remove, systemd};
+use super::{ContainerId, Record, Store, Warning, fifo, handover, notify, oom};
+use crate::cgroups::remove::{self, Members};
+use crate::cgroups::{Group, Op as CgroupOp, group, systemd};
 use crate::error::{Doing, Error, Result, SystemdTrouble};
 use crate::fault::Stage;
 use crate::field::Field;
@@ -50,6 +51,8 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
             if matches!(error, Error::Systemd { trouble: SystemdTrouble::Taken, .. }) {
                 record.group = Group::default();
             }
+            // Asked before the cgroup goes.
+            let error = oom::explain(error, &record.group);
             creation.undo(guard, &record, pid, warnings);
             return Err(error);
         }
@@ -147,7 +150,9 @@ impl Creation<'_> {
                     pid.into_iter().for_each(wait::kill_and_reap);
                     Ok(())
                 }
-                Op::Cgroup(CgroupOp::Remove) => remove::remove(&record.group),
+                // Without a process they may be somebody else's, and just that may be the error.
+                Op::Cgroup(CgroupOp::Remove) if record.init.is_none() => remove::remove_unused(&record.group),
+                Op::Cgroup(CgroupOp::Remove) => remove::remove(&record.group, Members::Kill),
                 Op::Process(ProcessOp::RemoveRecord) => guard.take().map_or(Ok(()), |guard| guard.remove()),
                 Op::Process(ProcessOp::Hook { kind: Kind::Poststop, hook, .. }) => {
                     let state = record.state_json(Status::Stopped);

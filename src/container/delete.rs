@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::dir::{Locked, StateDir};
 use super::id::ContainerId;
-use super::init::LiveInit;
 use super::record::Record;
 use super::status::{Status, Verb, permit};
 use super::{Store, Warning};
-use crate::cgroups::remove::remove;
+use crate::cgroups::freeze;
+use crate::cgroups::remove::{Members, remove};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::process::hooks::{Kind, Place, run_hooks};
@@ -41,7 +41,10 @@ fn delete_existing(store: &Store, id: &ContainerId, force: bool, warnings: &mut 
         Err(error) => return Err(error),
     };
     permit(if force { Verb::DeleteForce } else { Verb::Delete }, dir.status(&record)?, id.as_str())?;
-    destroy(&dir, &record, warnings)
+    // Who is in the cgroup of a container that had a pid namespace of its own, and outlived its init, came from
+    // elsewhere: only force ends it.
+    let members = if force || !record.private_pid_namespace { Members::Kill } else { Members::Spare };
+    destroy(&dir, &record, members, warnings)
 }
 
 /// The same for every container whose id matches; the first error is told after all have been tried.
@@ -57,28 +60,35 @@ fn lock_by_force(dir: StateDir) -> Result<Locked> {
         Ok(locked) => Ok(locked),
         Err(dir) => {
             // A record that can't be read has no init to kill; the lock is then waited for alone.
-            if let Some(init) = dir.load().ok().and_then(|record| record.init) {
-                end(init.hold()?)?;
+            if let Ok(record) = dir.load() {
+                end(&record)?;
             }
             dir.lock()
         }
     }
 }
 
-/// Kills and awaits an init, if there is one.
-fn end(init: Option<LiveInit>) -> Result<()> {
-    let Some(init) = init else { return Ok(()) };
-    if init.signal(libc::SIGKILL)? && !init.wait_gone(PATIENCE)? {
-        return Err(Error::WrongStatus("container init still running".to_owned()));
+/// Kills and awaits the init, if there is one.
+fn end(record: &Record) -> Result<()> {
+    let Some(init) = record.init.map_or(Ok(None), |init| init.hold())? else { return Ok(()) };
+    if !init.signal(libc::SIGKILL)? {
+        return Ok(());
     }
-    Ok(())
+    // A frozen process ends when it runs again; in version 1 it would wait for that for ever.
+    if freeze::is_frozen(&record.group)? {
+        freeze::thaw(&record.group)?;
+    }
+    match init.wait_gone(PATIENCE)? {
+        true => Ok(()),
+        false => Err(Error::WrongStatus("container init still running".to_owned())),
+    }
 }
 
-/// Ends the init, removes the container's directory and runs the poststop hooks. A hook that fails is a warning, and
-/// the deletion goes on (runtime-spec, "Lifecycle", step 13).
-pub fn destroy(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> Result<()> {
-    end(record.init.map_or(Ok(None), |init| init.hold())?)?;
-    remove(&record.group)?;
+/// Ends the init, removes the cgroups and the container's directory and runs the poststop hooks. A hook that fails is a
+/// warning, and the deletion goes on (runtime-spec, "Lifecycle", step 13).
+pub fn destroy(dir: &Locked, record: &Record, members: Members, warnings: &mut Vec<Warning>) -> Result<()> {
+    end(record)?;
+    remove_cgroups(record, members, warnings)?;
     dir.remove()?;
     let state = record.state_json(Status::Stopped);
     for (index, hook) in record.poststop.iter().enumerate() {
@@ -87,6 +97,18 @@ pub fn destroy(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> Re
         if let Err(error) = run_hooks(Kind::Poststop, std::slice::from_ref(hook), &state, place) {
             warnings.push(Warning { field: Kind::Poststop.field(index), text: with_index(error, index).to_string() });
         }
+    }
+    Ok(())
+}
+
+/// A `create` that was killed before it noted an init may not have got as far as to own its cgroups: whoever is in them
+/// may be somebody else's, and then they stay.
+fn remove_cgroups(record: &Record, members: Members, warnings: &mut Vec<Warning>) -> Result<()> {
+    if record.init.is_some() {
+        return remove(&record.group, members);
+    }
+    if let Err(error) = remove(&record.group, Members::Spare) {
+        warnings.push(Warning::plain(format!("{error}; the container had no process yet, so it is left alone")));
     }
     Ok(())
 }

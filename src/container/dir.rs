@@ -22,6 +22,7 @@ use super::fifo;
 use super::id::ContainerId;
 use super::record::Record;
 use super::status::{Facts, Status, status};
+use crate::cgroups::freeze;
 use crate::error::{Doing, Error, Result};
 use crate::fault::{Call, During};
 
@@ -80,8 +81,7 @@ impl StateDir {
         Record::parse(self.id.as_str(), &bytes)
     }
 
-    /// The container's status as far as this directory and /proc can tell; [`Status::Paused`] is for the caller to
-    /// find out.
+    /// The container's status, from this directory, /proc and the freezer of its cgroup.
     pub fn status(&self, record: &Record) -> Result<Status> {
         // Only an unfinished record needs to know whether its creator lives.
         let locked = record.creating && self.is_locked()?;
@@ -90,7 +90,9 @@ impl StateDir {
 
     fn status_with(&self, record: &Record, locked: bool) -> Result<Status> {
         let init_alive = record.init.map_or(Ok(false), |init| init.alive())?;
-        Ok(status(&Facts { creating: record.creating, locked, init_alive, fifo: self.has(fifo::NAME)? }))
+        // Nobody asks a container that is not there whether it is frozen: its cgroup may be another's by now.
+        let frozen = init_alive && !record.creating && freeze::is_frozen(&record.group)?;
+        Ok(status(&Facts { creating: record.creating, locked, init_alive, fifo: self.has(fifo::NAME)?, frozen }))
     }
 
     fn has(&self, name: &str) -> Result<bool> {

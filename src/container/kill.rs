@@ -1,33 +1,59 @@
-//! `kill`: a signal for the container's init, never for a process that merely has its pid. Takes no lock: a container
-//! whose hook hangs in `start` must be killable.
+//! `kill`: a signal for the container's init, or for all of its processes, never for a process that merely has a pid of
+//! theirs. Takes no lock: a container whose hook hangs in `start` must be killable.
 
 use super::id::ContainerId;
 use super::record::Record;
 use super::status::{Status, Verb, permit};
 use super::{Store, signal};
+use crate::cgroups::{self, freeze};
 use crate::error::Result;
 
-/// Sends a signal, given by name or number. `all` is accepted for a stopped container as well, where there is nothing
-/// left to do.
+/// Sends a signal, given by name or number, with `all` to every process in the container's cgroup.
+///
+/// Where the container has no pid namespace of its own, its processes don't end with its init: SIGKILL then goes to all
+/// of them, also when the init is gone already. A stopped container is no error with `all`: engines use it to clear
+/// away what is left.
 pub fn kill(store: &Store, id: &ContainerId, signal: &str, all: bool) -> Result<()> {
     // In this order: engines look for `does not exist`.
     let (dir, record) = store.load(id)?;
     let signal = signal::parse(signal)?;
+    let verb = if all { Verb::KillAll } else { Verb::Kill };
     let status = dir.status(&record)?;
-    permit(if all { Verb::KillAll } else { Verb::Kill }, status, id.as_str())?;
-    if status != Status::Stopped && send(&record, signal)? {
+    let whole = all || signal == libc::SIGKILL && !record.private_pid_namespace;
+    // Without an init on record nobody of the container has been in its cgroup.
+    if status == Status::Stopped && whole && record.init.is_some() && send_to_all(&record, signal)? {
+        return Ok(());
+    }
+    permit(verb, status, id.as_str())?;
+    if status != Status::Stopped && send(&record, signal, whole)? {
         return Ok(());
     }
     // It ended while we looked.
-    permit(if all { Verb::KillAll } else { Verb::Kill }, Status::Stopped, id.as_str())
+    permit(verb, Status::Stopped, id.as_str())
 }
 
-/// `false` when the init is gone. With a private pid namespace every other process ends with the init; without one
-/// only a control group knows them, and this is the place that will ask it.
-fn send(record: &Record, signal: i32) -> Result<bool> {
-    match record.init.map_or(Ok(None), |init| init.hold())? {
-        Some(init) => init.signal(signal),
-        None => Ok(false),
+/// `false` when nobody is left.
+fn send(record: &Record, signal: i32, whole: bool) -> Result<bool> {
+    if whole && send_to_all(record, signal)? {
+        return Ok(true);
+    }
+    // The init alone, also of a container without a cgroup: nobody else can be found then.
+    let sent = match record.init.map_or(Ok(None), |init| init.hold())? {
+        Some(init) => init.signal(signal)?,
+        None => false,
+    };
+    // A frozen process of version 1 dies when it runs again; other signals wait for `resume`.
+    if sent && signal == libc::SIGKILL && freeze::is_frozen(&record.group)? {
+        freeze::thaw(&record.group)?;
+    }
+    Ok(sent)
+}
+
+/// Everybody in the cgroup; `false` when that is nobody.
+fn send_to_all(record: &Record, signal: i32) -> Result<bool> {
+    match signal {
+        libc::SIGKILL => cgroups::kill::kill(&record.group),
+        _ => Ok(cgroups::kill::signal(&record.group, signal)? > 0),
     }
 }
 

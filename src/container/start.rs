@@ -8,7 +8,8 @@ use super::id::ContainerId;
 use super::init::LiveInit;
 use super::record::Record;
 use super::status::{Status, Verb, permit};
-use super::{Store, Warning, delete, notify};
+use super::{Store, Warning, delete, notify, oom};
+use crate::cgroups::remove::Members;
 use crate::error::{Error, Result};
 use crate::process::hooks::{Kind, Place, run_hooks};
 use crate::request::NotifyAddress;
@@ -57,7 +58,7 @@ fn run_poststart(dir: &Locked, record: &Record, warnings: &mut Vec<Warning>) -> 
     let state = record.state_json(Status::Running);
     let place = Place::Runtime { cwd: Some(&record.bundle), init: None };
     run_hooks(Kind::Poststart, &record.poststart, &state, place)
-        .or_else(|error| delete::destroy(dir, record, warnings).and(Err(error)))
+        .or_else(|error| delete::destroy(dir, record, Members::Kill, warnings).and(Err(error)))
 }
 
 fn release(dir: &Locked, record: &Record, fault: StartFault) -> Result<()> {
@@ -72,7 +73,7 @@ fn release(dir: &Locked, record: &Record, fault: StartFault) -> Result<()> {
     };
     let released = fifo::release(&writer, &init)?;
     if let Some(error) = fault(&dir.path().join(STEPS)) {
-        return Err(error);
+        return Err(oom::explain(error, &record.group));
     }
     if released == Released::NeverWoke {
         return Err(Error::WrongStatus("the container's init ended before it could be started".to_owned()));

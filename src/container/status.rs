@@ -11,7 +11,7 @@ pub enum Status {
     /// The init waits at the exec fifo.
     Created,
     Running,
-    /// Running and frozen. Only the freezer of the container's cgroup can tell.
+    /// Created or running, and frozen.
     Paused,
     /// The init is gone.
     Stopped,
@@ -42,6 +42,8 @@ pub struct Facts {
     pub init_alive: bool,
     /// The exec fifo is still there: `start` removes it.
     pub fifo: bool,
+    /// The freezer of the container's cgroup was told to freeze.
+    pub frozen: bool,
 }
 
 /// The status that follows.
@@ -51,6 +53,8 @@ pub fn status(facts: &Facts) -> Status {
         Facts { creating: true, locked: false, init_alive: false, .. } => Status::Stopped,
         Facts { creating: true, .. } => Status::Creating,
         Facts { init_alive: false, .. } => Status::Stopped,
+        // What waits at the fifo can be frozen there.
+        Facts { frozen: true, .. } => Status::Paused,
         Facts { fifo: true, .. } => Status::Created,
         Facts { fifo: false, .. } => Status::Running,
     }
@@ -150,22 +154,26 @@ mod tests {
 
     #[test]
     fn the_status_follows_from_the_facts() {
-        // creating, locked, init alive, fifo
+        // creating, locked, init alive, fifo, frozen
         let cases = [
-            ([true, true, false, false], Status::Creating),
-            ([true, true, true, true], Status::Creating),
-            ([true, false, false, false], Status::Stopped),
-            ([true, false, false, true], Status::Stopped),
-            ([true, false, true, true], Status::Creating),
-            ([false, false, true, true], Status::Created),
-            ([false, true, true, true], Status::Created),
-            ([false, false, true, false], Status::Running),
-            ([false, true, true, false], Status::Running),
-            ([false, false, false, true], Status::Stopped),
-            ([false, true, false, false], Status::Stopped),
+            ([true, true, false, false, false], Status::Creating),
+            ([true, true, true, true, false], Status::Creating),
+            ([true, false, false, false, false], Status::Stopped),
+            ([true, false, false, true, false], Status::Stopped),
+            ([true, false, true, true, false], Status::Creating),
+            ([false, false, true, true, false], Status::Created),
+            ([false, true, true, true, false], Status::Created),
+            ([false, false, true, false, false], Status::Running),
+            ([false, true, true, false, false], Status::Running),
+            ([false, false, false, true, false], Status::Stopped),
+            ([false, true, false, false, false], Status::Stopped),
+            ([false, false, true, false, true], Status::Paused),
+            ([false, false, true, true, true], Status::Paused),
+            ([false, false, false, false, true], Status::Stopped),
+            ([true, true, true, true, true], Status::Creating),
         ];
-        for ([creating, locked, init_alive, fifo], expected) in cases {
-            let facts = Facts { creating, locked, init_alive, fifo };
+        for ([creating, locked, init_alive, fifo, frozen], expected) in cases {
+            let facts = Facts { creating, locked, init_alive, fifo, frozen };
             assert_eq!(status(&facts), expected, "{facts:?}");
         }
     }

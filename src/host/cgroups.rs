@@ -21,6 +21,9 @@ pub struct Hierarchy {
     pub mount: PathBuf,
     /// The caller's own cgroup, relative to the mount; empty for the mount itself.
     pub own: PathBuf,
+    /// How the hierarchy is mounted, beside its controllers: `xattr`. A mount with others gets these nonetheless, and the
+    /// kernel's log a line about it.
+    pub options: Vec<String>,
 }
 
 /// The hierarchy of version 2.
@@ -31,6 +34,36 @@ pub struct Unified {
     pub own: PathBuf,
     /// What cgroup.controllers of the mount's root lists: those that no hierarchy of version 1 has taken.
     pub controllers: Vec<String>,
+    /// How the hierarchy is mounted: `nsdelegate`. In the initial cgroup namespace a mount with others changes the
+    /// whole machine's.
+    pub options: Vec<String>,
+}
+
+/// Options of a hierarchy of version 1 that a second mount has to repeat (cgroup1_show_options in the kernel). The
+/// release agent isn't one: no namespace may set it (CVE-2022-0492).
+const OPTIONS_V1: [&str; 4] = ["cpuset_v2_mode", "favordynmods", "noprefix", "xattr"];
+/// The same for version 2 (admin-guide/cgroup-v2.rst, "Mounting").
+const OPTIONS_V2: [&str; 6] = [
+    "favordynmods",
+    "memory_hugetlb_accounting",
+    "memory_localevents",
+    "memory_recursiveprot",
+    "nsdelegate",
+    "pids_localevents",
+];
+
+impl Hierarchy {
+    /// The name of its directory: the one that the host has given it, if that names the same controllers (perhaps in
+    /// another order), else the controllers. A named hierarchy has its name alone.
+    pub fn name(&self) -> String {
+        let plain: Vec<&str> = self.controllers.iter().map(|name| name.trim_start_matches("name=")).collect();
+        let given = self.mount.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let mut sorted: Vec<&str> = given.split(',').collect();
+        let mut controllers = plain.clone();
+        sorted.sort_unstable();
+        controllers.sort_unstable();
+        if sorted == controllers { given.to_owned() } else { plain.join(",") }
+    }
 }
 
 impl Layout {
@@ -55,14 +88,20 @@ impl Layout {
             let (Some(controllers), Some(own)) = (parts.next(), parts.next()) else { continue };
             let own = Path::new(own.strip_suffix(" (deleted)").unwrap_or(own));
             if controllers.is_empty() {
-                let mount = pick(&mounts, own, |mount| mount.fstype == "cgroup2");
-                layout.unified = mount.map(|(path, own)| Unified { mount: path, own, controllers: Vec::new() });
+                let found = pick(&mounts, own, |mount| mount.fstype == "cgroup2");
+                layout.unified = found.map(|(mount, own)| Unified {
+                    mount: mount.path.clone(),
+                    own,
+                    controllers: Vec::new(),
+                    options: mount.options_in(&OPTIONS_V2),
+                });
                 continue;
             }
             let controllers: Vec<String> = controllers.split(',').map(str::to_owned).collect();
             let has_all = |mount: &Mount| controllers.iter().all(|name| mount.options.split(',').any(|o| o == name));
             if let Some((mount, own)) = pick(&mounts, own, |mount| mount.fstype == "cgroup" && has_all(mount)) {
-                layout.v1.push(Hierarchy { controllers, mount, own });
+                let options = mount.options_in(&OPTIONS_V1);
+                layout.v1.push(Hierarchy { controllers, mount: mount.path.clone(), own, options });
             }
         }
         layout
@@ -93,6 +132,7 @@ impl Layout {
                 mount: PathBuf::from("/sys/fs/cgroup"),
                 own: PathBuf::from("init.scope"),
                 controllers: controllers.map(str::to_owned).to_vec(),
+                options: vec!["nsdelegate".to_owned(), "memory_recursiveprot".to_owned()],
             }),
         }
     }
@@ -118,6 +158,7 @@ impl Layout {
             controllers: name.split(',').map(str::to_owned).collect(),
             mount: Path::new("/sys/fs/cgroup").join(name.trim_start_matches("name=")),
             own: PathBuf::new(),
+            options: if *name == "name=systemd" { vec!["xattr".to_owned()] } else { Vec::new() },
         };
         Layout { v1: names.iter().map(hierarchy).collect(), unified: None }
     }
@@ -127,7 +168,9 @@ impl Layout {
         let mut layout = Layout::fixture_v1();
         layout.v1.retain(|hierarchy| hierarchy.controllers != ["hugetlb"]);
         let mount = PathBuf::from("/sys/fs/cgroup/unified");
-        layout.unified = Some(Unified { mount, own: PathBuf::new(), controllers: vec!["hugetlb".to_owned()] });
+        let controllers = vec!["hugetlb".to_owned()];
+        layout.unified =
+            Some(Unified { mount, own: PathBuf::new(), controllers, options: vec!["nsdelegate".to_owned()] });
         layout
     }
 }
@@ -151,16 +194,21 @@ impl Mount<'_> {
         let mut place = place.split(' ').skip(3);
         Some(Mount { root: unescape(place.next()?), path: unescape(place.next()?), fstype, options })
     }
+
+    /// Those of its options that are in the list.
+    fn options_in(&self, list: &[&str]) -> Vec<String> {
+        self.options.split(',').filter(|option| list.contains(option)).map(str::to_owned).collect()
+    }
 }
 
 /// The first mount that shows the cgroup `own`, and where it shows it; else the first that there is, with its root.
-fn pick(mounts: &[Mount], own: &Path, is_it: impl Fn(&Mount) -> bool) -> Option<(PathBuf, PathBuf)> {
+fn pick<'m>(mounts: &'m [Mount<'m>], own: &Path, is_it: impl Fn(&Mount) -> bool) -> Option<(&'m Mount<'m>, PathBuf)> {
     let candidates = || mounts.iter().filter(|mount| is_it(mount));
-    let shown = |mount: &Mount| Some((mount.path.clone(), own.strip_prefix(&mount.root).ok()?.to_owned()));
+    let shown = |mount: &'m Mount<'m>| Some((mount, own.strip_prefix(&mount.root).ok()?.to_owned()));
     // With a cgroup namespace around it a cgroup can lie outside, as `/..`; then the mount's root stands for it.
     let outside = own.components().any(|part| part == std::path::Component::ParentDir);
     let found = if outside { None } else { candidates().find_map(shown) };
-    found.or_else(|| candidates().next().map(|mount| (mount.path.clone(), PathBuf::new())))
+    found.or_else(|| candidates().next().map(|mount| (mount, PathBuf::new())))
 }
 
 /// Octal escapes of blanks and backslashes, as mountinfo has them.
@@ -215,6 +263,28 @@ mod tests {
         );
         let unified = layout.unified.unwrap();
         assert_eq!((unified.mount, unified.own), (path("/sys/fs/cgroup/unified"), path("user.slice")));
+        assert_eq!(
+            (unified.options, &layout.v1[2].options),
+            (vec!["nsdelegate".to_owned()], &vec!["xattr".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_hierarchy_has_the_name_that_the_host_gave_it_if_it_says_what_is_in_it() {
+        let name = |controllers: &[&str], mount: &str| {
+            let controllers = controllers.iter().map(|name| name.to_string()).collect();
+            Hierarchy { controllers, mount: mount.into(), own: PathBuf::new(), options: Vec::new() }.name()
+        };
+        assert_eq!(name(&["cpuacct", "cpu"], "/sys/fs/cgroup/cpu,cpuacct"), "cpu,cpuacct");
+        assert_eq!(name(&["cpu", "cpuacct"], "/mnt/x"), "cpu,cpuacct");
+        assert_eq!(name(&["name=systemd"], "/sys/fs/cgroup/systemd"), "systemd");
+        assert_eq!(name(&["name=elogind"], "/sys/fs/cgroup/x"), "elogind");
+    }
+
+    #[test]
+    fn the_release_agent_is_no_option_that_another_mount_repeats() {
+        let mountinfo = "31 25 0:27 / /c rw - cgroup cgroup rw,xattr,release_agent=/lib/agent,name=systemd\n";
+        assert_eq!(Layout::parse(mountinfo, "1:name=systemd:/\n").v1[0].options, ["xattr"]);
     }
 
     #[test]

@@ -179,9 +179,11 @@ impl Launch<'_> {
         let fifo = init.slots.take(Slot::EXEC_FIFO);
         init.slots.take(Slot::CONTROL);
         init.slots.filled().for_each(file::close);
-        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, warnings: Vec::new() };
+        let slots = Slots::with_room(self.plan.slots);
+        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, slots, warnings: Vec::new() };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
+        talk.slots.filled().for_each(file::close);
         file::close(control);
         fifo.into_iter().for_each(file::close);
         match result {
@@ -243,6 +245,8 @@ struct Conversation<'a, 'b> {
     reaped: bool,
     control: RawFd,
     page: Page,
+    /// What the host opens for its own steps on the child.
+    slots: Slots,
     warnings: Vec<Warning>,
 }
 
@@ -297,7 +301,14 @@ impl Conversation<'_, '_> {
         self.reaped = true;
         let end = wait::wait(self.pid).map_err(|t| Error::os("learn how the init ended", t))?;
         let step = usize::from(step);
-        Err(report::died(&self.launch.told(stage, step), stage, step, &report::render_end(end)))
+        let how = match end {
+            // Words that engines and their tests know.
+            wait::End::Killed(libc::SIGKILL) if cgroups::reason::is_out_of_memory(&plan.group) => {
+                "was OOM-killed (memory limit too low?)".to_owned()
+            }
+            end => report::render_end(end),
+        };
+        Err(report::died(&self.launch.told(stage, step), stage, step, &how))
     }
 
     fn go(&self) -> Result {
@@ -323,9 +334,9 @@ impl Conversation<'_, '_> {
     }
 
     /// Takes a step of the host's on the child.
-    fn act(&self, stage: Stage, index: usize, step: &Step) -> Result {
+    fn act(&mut self, stage: Stage, index: usize, step: &Step) -> Result {
         let acted = match self.launch.injected(stage, index) {
-            Ok(()) => apply_adopt(step, self.pid)?,
+            Ok(()) => apply_adopt(step, self.pid, &mut self.slots)?,
             injected => injected,
         };
         acted.map_err(|trouble| self.launch.step_error(stage, index, trouble))
@@ -382,11 +393,11 @@ fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
 }
 
 /// The outer error is one that no errno tells.
-fn apply_adopt(step: &Step, pid: i32) -> Result<Effect> {
+fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots) -> Result<Effect> {
     Ok(match &step.op {
         Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid),
         Op::Cgroup(op) => {
-            return cgroups::adopt::apply_adopt(op, pid).map_err(|error| error.field(step.field.clone()));
+            return cgroups::adopt::apply_adopt(op, pid, slots).map_err(|error| error.field(step.field.clone()));
         }
         Op::Process(op) => process::adopt::apply_adopt(op, pid),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),

@@ -6,6 +6,7 @@
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroups;
 use crate::error::Error;
 use crate::fault::{self, Call, DETAIL, Fault, Stage, Trouble};
 use crate::field::Field;
@@ -26,6 +27,8 @@ pub struct Told {
     /// For what the domain knows of its failures.
     #[serde(skip)]
     rootfs: Option<rootfs::Op>,
+    #[serde(skip)]
+    cgroup: Option<cgroups::Op>,
 }
 
 /// Steps whose failure has words of its own.
@@ -50,11 +53,12 @@ impl Told {
             Op::Process(ProcessOp::StartHook { index, .. }) => About::StartHook { index: *index },
             _ => About::Step,
         };
-        let rootfs = match &step.op {
-            Op::Rootfs(op) => Some(op.clone()),
-            _ => None,
+        let (rootfs, cgroup) = match &step.op {
+            Op::Rootfs(op) => (Some(op.clone()), None),
+            Op::Cgroup(op) => (None, Some(op.clone())),
+            _ => (None, None),
         };
-        Told { sentence: plan::render(&step.op), field: step.field.pointer().to_owned(), about, rootfs }
+        Told { sentence: plan::render(&step.op), field: step.field.pointer().to_owned(), about, rootfs, cgroup }
     }
 
     fn field(&self) -> Field {
@@ -64,16 +68,20 @@ impl Told {
 
 /// A step that failed, as an error with everything that is known of it.
 pub fn step_error(told: &Told, stage: Stage, index: usize, trouble: Trouble, detail: &str) -> Error {
-    let hint = told.rootfs.as_ref().and_then(|op| rootfs::hint(op, trouble)).unwrap_or_default();
-    let reason = told.rootfs.as_ref().and_then(|op| rootfs::reason(op, trouble)).unwrap_or(detail);
+    let (mut hint, mut reason) = (None, None);
+    if let Some(op) = &told.rootfs {
+        (hint, reason) = (rootfs::hint(op, trouble), rootfs::reason(op, trouble).map(str::to_owned));
+    } else if let Some(op) = &told.cgroup {
+        (hint, reason) = (cgroups::reason::hint(op, trouble), cgroups::reason::reason(op, trouble));
+    }
     Error::Step {
         stage,
         index,
         sentence: told.sentence.clone(),
         field: told.field(),
         trouble,
-        detail: reason.to_owned(),
-        hint: hint.to_owned(),
+        detail: reason.unwrap_or_else(|| detail.to_owned()),
+        hint: hint.unwrap_or_default().to_owned(),
     }
 }
 
@@ -111,6 +119,9 @@ fn render_detail(call: Call, detail: &str) -> String {
 /// An init that ended without a word: the last step that it marked tells where.
 pub fn died(told: &Told, stage: Stage, index: usize, how: &str) -> Error {
     let hint = match how {
+        how if how.contains("OOM-killed") => {
+            "raise linux.resources.memory.limit: setting a container up takes a few MiB by itself"
+        }
         how if how.contains("SIGKILL") => "SIGKILL without a sender is the kernel's: look for the OOM killer in dmesg",
         how if how.contains("SIGSYS") => "SIGSYS comes from a seccomp filter around corten itself",
         _ => "",

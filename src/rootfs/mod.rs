@@ -96,7 +96,16 @@ pub struct Tree {
     pub slave: bool,
     /// The source must be this device.
     pub device: Option<Node>,
+    /// The source is a cgroup.
+    pub cgroup: Option<Cgroup>,
     pub slot: Slot,
+}
+
+/// A cgroup to bind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cgroup {
+    /// The caller's own, where the container is if it could have none of its own.
+    pub otherwise: Option<CString>,
 }
 
 /// What a device file stands for.
@@ -192,11 +201,20 @@ pub struct Filesystem {
     pub inherit_mode: bool,
     /// Fill it with what stands in the target directory.
     pub copy_up: bool,
-    /// Where a user namespace may not mount this type: bind this directory of the host, read-only.
-    pub stand_in: Option<CString>,
+    /// What is bound where this type may not be mounted.
+    pub stand_in: Option<StandIn>,
     /// A user namespace with the id mappings of the mount.
     pub idmap: Option<Slot>,
     pub finish: Finish,
+}
+
+/// A directory of the host in place of a new mount.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StandIn {
+    /// The host's sysfs with what is mounted below, read-only whatever the config says.
+    Sysfs,
+    /// The container's cgroup, with the flags of the mount.
+    Cgroup { dir: CString, cgroup: Cgroup },
 }
 
 /// A key and value for fsconfig(2).

@@ -141,6 +141,7 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         (Op::TakeTree(tree), ENXIO) if tree.device.is_some() => {
             Some("the host has another file there; in a user namespace devices are bound from the host")
         }
+        (Op::TakeTree(tree), ENOENT) if tree.cgroup.is_some() => Some(CGROUP_GONE),
         (Op::TakeTree(_), ENOENT) => Some("the source of a bind mount must exist on the host before `create`"),
         (Op::TakeTree(_), EINVAL) => Some(
             "the source has mounts below it that a user namespace locks (use rbind), or it stands on an unbindable mount",
@@ -197,6 +198,8 @@ pub fn reason(op: &Op, trouble: Trouble) -> Option<&'static str> {
     }
 }
 
+const CGROUP_GONE: &str = "the container's cgroup is gone, or the container joins a mount namespace that doesn't show the host's control groups";
+
 fn filesystem_hint(fs: &Filesystem, trouble: Trouble) -> Option<&'static str> {
     match (fs.fstype.to_bytes(), trouble.call, trouble.errno) {
         (b"proc" | b"sysfs", Call::CheckTarget, _) => {
@@ -213,6 +216,7 @@ fn filesystem_hint(fs: &Filesystem, trouble: Trouble) -> Option<&'static str> {
         (_, Call::Write | Call::Mkdir | Call::Symlink | Call::Mknod, Errno::ENOSPC) if fs.copy_up => Some(
             "tmpcopyup copies what the image has at this place, and the tmpfs is too small: raise its size= or nr_inodes=",
         ),
+        (b"cgroup" | b"cgroup2", Call::OpenTree | Call::Open, Errno::ENOENT) => Some(CGROUP_GONE),
         (_, _, Errno::ENODEV) => {
             Some("this kernel doesn't know the file system type: /proc/filesystems lists the known ones")
         }

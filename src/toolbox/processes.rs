@@ -22,6 +22,8 @@ pub(super) const TOOLS: &[Entry] = &[
         std::thread::sleep(std::time::Duration::from_secs(one(args, "sleep SECONDS")?.parse()?));
         Ok(Next::On)
     }),
+    entry("burn", "MILLISECONDS  use that much time of a CPU", burn),
+    entry("eat", "MIB  take that much memory and keep it", eat),
     entry("pause", "  wait until SIGTERM or SIGINT, reap children", |_| pause()),
     entry("signal-echo", "CODE  print each signal's name, leave with CODE on SIGTERM", signal_echo),
     entry("kill", "PID SIGNAL", send),
@@ -33,6 +35,15 @@ pub(super) const TOOLS: &[Entry] = &[
     entry("unshare", "KIND...  (user mnt pid net ipc uts cgroup)", unshare),
     entry("child", "TOOL...  run a tool in a child and wait for it", child),
     entry("exec", "PROGRAM ARG...  (replaces this process)", exec),
+    entry("fill", "MIB  use that much memory, and print `filled`", fill),
+    entry("spin", "MILLISECONDS  use the processor, by the clock on the wall", |args| {
+        let span = std::time::Duration::from_millis(one(args, "spin MILLISECONDS")?.parse()?);
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < span {
+            std::hint::spin_loop();
+        }
+        Ok(Next::On)
+    }),
     entry("record", "FILE [EXIT]  append report and stdin as one JSON line to FILE: a hook for tests", record),
 ];
 
@@ -43,6 +54,25 @@ fn toolbox(tool: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["probe", "--"]).args(tool);
     command
+}
+
+fn burn(args: &[&str]) -> Outcome {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let wanted = one(args, "burn MILLISECONDS")?.parse::<i64>()? * 1000;
+    loop {
+        let used = getrusage(UsageWho::RUSAGE_SELF)?;
+        let microseconds = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
+        if microseconds(used.user_time()) + microseconds(used.system_time()) >= wanted {
+            return Ok(Next::On);
+        }
+    }
+}
+
+fn eat(args: &[&str]) -> Outcome {
+    // Filled with something, because a page of zeroes takes no memory until it is written to.
+    let bytes = vec![1u8; one(args, "eat MIB")?.parse::<usize>()? << 20];
+    std::mem::forget(std::hint::black_box(bytes));
+    Ok(Next::On)
 }
 
 fn pause() -> Outcome {
@@ -168,6 +198,14 @@ fn exec(args: &[&str]) -> Outcome {
     let (program, rest) = args.split_first().ok_or_else(|| Failure::usage("exec PROGRAM ARG..."))?;
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Err(Command::new(program).args(rest).exec().into())
+}
+
+/// Every page is written, so that the kernel has to find it.
+fn fill(args: &[&str]) -> Outcome {
+    const PAGE: usize = 4096;
+    let mut memory = vec![0u8; one(args, "fill MIB")?.parse::<usize>()? << 20];
+    memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+    print(if std::hint::black_box(&memory).is_empty() { "nothing" } else { "filled" })
 }
 
 fn record(args: &[&str]) -> Outcome {

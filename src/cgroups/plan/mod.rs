@@ -1,10 +1,25 @@
 //! Plans a container's cgroups: where they are, what is written there and in which order, and how the child gets in.
 //! Pure.
 
+mod blkio;
+mod convert;
+mod cpu;
+mod cpuset;
+pub mod current;
+pub mod delegate;
+pub mod devices;
+pub mod exceptions;
+mod hugetlb;
+mod memory;
+mod network;
 pub mod path;
+mod pids;
+pub mod program;
+mod rdma;
 pub mod resources;
+mod unified;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
 
 use super::group::{Group, Version};
 use super::{Make, Op, systemd};
@@ -55,20 +70,27 @@ pub fn plan_cgroups(
     let given = linux.and_then(|linux| linux.cgroups_path().as_ref()).is_some();
     let field = if given { Field::at("/linux/cgroupsPath") } else { Field::RUNTIME };
     let limits = match linux.and_then(|linux| linux.resources().as_ref()) {
-        Some(resources) => resources::plan_resources(resources, &Field::at("/linux/resources"), &group)?,
+        Some(resources) => {
+            let at = Field::at("/linux/resources");
+            resources::plan_resources(resources, &at, &group, &resources::Current::fresh())?
+        }
         None => resources::Limits::default(),
     };
     if group.unit.is_some() {
         plan.adopt = systemd::plan::plan_adopt(spec, request, &group, &field)?;
+        let devices = plan_rules(spec, host, &group, slots)?;
+        plan.adopt.extend(devices.steps);
+        plan.warnings.extend(devices.warnings);
         plan.adopt.extend(limits.steps);
         let late = |late: resources::Late| Step::new(Op::Write { file: late.file, value: late.value }, late.field);
         plan.ready = limits.late.into_iter().map(late).collect();
         plan.enter.push(Step::new(Op::ResetAffinity, Field::RUNTIME));
         plan.undo.push(Step::new(Op::Remove, Field::RUNTIME));
-        plan.warnings = limits.warnings;
+        plan.warnings.extend(limits.warnings);
         return Ok(plan);
     }
     let optional = request.rootless && !given && limits.steps.is_empty() && limits.late.is_empty();
+    let optional = optional && given_rules(spec).is_empty();
     for place in &group.places {
         let slot = slots.take();
         let make = Make {
@@ -92,6 +114,11 @@ pub fn plan_cgroups(
         plan.enter.push(Step::new(Op::ResetAffinity, Field::RUNTIME));
         plan.undo.push(Step::new(Op::Remove, Field::RUNTIME));
     }
+    if !optional {
+        let devices = plan_rules(spec, host, &group, slots)?;
+        plan.host.extend(devices.steps);
+        plan.warnings.extend(devices.warnings);
+    }
     plan.host.extend(limits.steps);
     for late in limits.late {
         let slot = slots.take();
@@ -99,6 +126,22 @@ pub fn plan_cgroups(
         plan.host.push(Step::new(Op::OpenLimit { file: late.file, slot }, late.field.clone()));
         plan.last.push(Step::new(Op::WriteLate { slot, name, value: late.value }, late.field));
     }
-    plan.warnings = limits.warnings;
+    plan.warnings.extend(limits.warnings);
     Ok(plan)
+}
+
+/// The config's own rules for devices.
+fn given_rules(spec: &Spec) -> &[LinuxDeviceCgroup] {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default()
+}
+
+fn plan_rules(
+    spec: &Spec,
+    host: &Host,
+    group: &Group,
+    slots: &mut SlotCounter,
+) -> Result<devices::DevicePlan, Vec<Violation>> {
+    let at = Field::at("/linux/resources");
+    devices::plan_devices(given_rules(spec), &at, host, group, slots).map_err(|violation| vec![violation])
 }

@@ -138,12 +138,14 @@ impl Manager {
         started
     }
 
-    /// Kills all that is in the unit and stops it; a scope would be asked to end politely for a minute and a half.
-    pub async fn stop(&self, name: &str) -> Result<(), Refused> {
-        match self.call("KillUnit", &(name, "all", libc::SIGKILL)).await {
-            Err(refused) if refused.is(NO_SUCH_UNIT) => return Ok(()),
-            // The unit may be there without any process.
-            _ => {}
+    /// Stops the unit, and kills all that is in it first if it is to.
+    pub async fn stop(&self, name: &str, kill: bool) -> Result<(), Refused> {
+        if kill {
+            match self.call("KillUnit", &(name, "all", libc::SIGKILL)).await {
+                Err(refused) if refused.is(NO_SUCH_UNIT) => return Ok(()),
+                // The unit may be there without any process.
+                _ => {}
+            }
         }
         let stopped = self.job(name, "StopUnit", &(name, "replace")).await;
         self.reset(name).await;

@@ -15,6 +15,7 @@ use self::bus::{Manager, Refused};
 use self::properties::Property;
 use super::group::{Group, Unit};
 use super::members;
+use super::remove::Members;
 use crate::error::{Error, Result, SystemdTrouble};
 use crate::field::Field;
 
@@ -45,9 +46,11 @@ pub fn refuse_taken(group: &Group) -> Result {
     }
 }
 
-/// Ends the unit with all that is in it, and waits until it is gone. One that is gone already is fine.
-pub fn stop(unit: &Unit) -> Result {
-    with_manager(unit, "stop", async |manager: &Manager| manager.stop(&unit.name).await)
+/// Ends the unit and waits until it is gone. One that is gone already is fine. Members that are to be killed get no time;
+/// a scope would ask them to end and wait for a minute and a half.
+pub fn stop(unit: &Unit, members: Members) -> Result {
+    let kill = members == Members::Kill;
+    with_manager(unit, "stop", async |manager: &Manager| manager.stop(&unit.name, kill).await)
 }
 
 /// Tells systemd of changed limits, until the next boot. Without it the next `daemon-reload` would undo them.

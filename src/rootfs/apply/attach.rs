@@ -1,10 +1,11 @@
 //! Bind mounts: a tree is taken, changed while nobody can see it, and attached by descriptor.
 
+use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-use super::super::options::Attributes;
+use super::super::options::{Attributes, Propagation};
 use super::super::{Attachment, Finish, Remount, TargetKind, Tree};
 use super::target::{Kind, open_existing, open_target};
 use super::{fill, legacy, node};
@@ -18,11 +19,10 @@ use crate::sys::path;
 /// Takes a detached copy of the source's mount tree; on old kernels the source itself.
 pub(super) fn take_tree(tree: &Tree, slots: &mut Slots) -> Effect {
     kernel::probe_mount_calls();
-    let fd = if kernel::lacks(NEW_MOUNT_API) {
-        let flags = if tree.follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
-        path::open(path::CWD, &tree.source, flags, 0)?
-    } else {
-        mount::open_tree(path::CWD, &tree.source, tree.recursive, tree.follow)?
+    let otherwise = tree.cgroup.as_ref().and_then(|cgroup| cgroup.otherwise.as_deref());
+    let fd = match (take(tree, &tree.source), otherwise) {
+        (Err(Trouble { errno: Errno::ENOENT, .. }), Some(otherwise)) => take(tree, otherwise)?,
+        (taken, _) => taken?,
     };
     if let Some(node) = tree.device {
         if !node::is(file::fstat(fd)?, node) {
@@ -35,6 +35,15 @@ pub(super) fn take_tree(tree: &Tree, slots: &mut Slots) -> Effect {
     }
     fill(slots, tree.slot, fd);
     Ok(())
+}
+
+fn take(tree: &Tree, source: &CStr) -> Effect<RawFd> {
+    if kernel::lacks(NEW_MOUNT_API) {
+        let flags = if tree.follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
+        path::open(path::CWD, source, flags, 0)
+    } else {
+        mount::open_tree(path::CWD, source, tree.recursive, tree.follow)
+    }
 }
 
 /// Gives a detached tree the id mappings of a user namespace (mount_setattr(2), "ID-mapped mounts").
@@ -124,14 +133,25 @@ fn change_once(at: RawFd, attributes: Attributes, slots: &Slots) -> Effect {
 
 /// What is left to do once a mount is in its place; takes the descriptor over.
 pub(super) fn finish(mounted: RawFd, finish: &Finish, slots: &mut Slots) -> Effect {
-    if !finish.recursive.is_empty() {
-        let Attributes { set, clear } = finish.recursive;
+    finish_with(mounted, finish.recursive, &finish.propagation, finish.keep, slots)
+}
+
+/// The same for a mount whose flags aren't those of its step.
+pub(super) fn finish_with(
+    mounted: RawFd,
+    recursive: Attributes,
+    propagation: &[Propagation],
+    keep: Option<Slot>,
+    slots: &mut Slots,
+) -> Effect {
+    if !recursive.is_empty() {
+        let Attributes { set, clear } = recursive;
         mount::mount_setattr(mounted, Change { set, clear, ..Change::default() }, true)?;
     }
-    for flags in &finish.propagation {
+    for flags in propagation {
         propagate(mounted, *flags, slots)?;
     }
-    match finish.keep {
+    match keep {
         Some(slot) => fill(slots, slot, mounted),
         None => file::close(mounted),
     }

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::super::options::Attributes;
-use super::super::{Filesystem, Finish};
+use super::super::{Filesystem, Finish, StandIn};
 use super::target::{Kind, open_existing, open_target};
 use super::{attach, copyup, legacy};
 use crate::fault::{Call, Effect, Trouble};
@@ -39,11 +39,14 @@ pub(super) fn mount_filesystem(fs: &Filesystem, slots: &mut Slots) -> Effect {
     } else {
         mount_new(fs, &covered, target, slots)
     } {
-        Err(Trouble { errno: Errno::EPERM, .. }) if fs.stand_in.is_some() => {
-            slots.take(Slot::REFUSED).into_iter().for_each(file::close);
-            return bind_stand_in(fs, target, slots);
-        }
-        mounted => mounted?,
+        Err(trouble) => match &fs.stand_in {
+            Some(stand_in) if is_refused(stand_in, trouble.errno) => {
+                slots.take(Slot::REFUSED).into_iter().for_each(file::close);
+                return bind_stand_in(fs, stand_in, target, slots);
+            }
+            _ => return Err(trouble),
+        },
+        Ok(mounted) => mounted,
     };
     file::close(target);
     attach::finish(mounted, &fs.finish, slots)
@@ -139,25 +142,56 @@ fn append_mode<'p>(data: &CStr, mode: Option<&CStr>, page: &'p mut [u8; DATA_MAX
     CStr::from_bytes_until_nul(page).map_err(|_| too_long)
 }
 
-/// Binds a directory of the host, read-only, where the kernel refuses the file system itself: a user namespace may
-/// mount a sysfs only together with a network namespace of its own.
-fn bind_stand_in(fs: &Filesystem, target: RawFd, slots: &mut Slots) -> Effect {
-    let Some(source) = fs.stand_in.as_deref() else { return Ok(()) };
-    let finish = Finish { attributes: STAND_IN, recursive: STAND_IN, propagation: Vec::new(), keep: fs.finish.keep };
+/// Whether the directory that stands in is asked for: a user namespace may mount a sysfs only together with a network
+/// namespace of its own, and control groups only if it owns the cgroup namespace and nothing else claims them.
+fn is_refused(stand_in: &StandIn, errno: Errno) -> bool {
+    match stand_in {
+        StandIn::Sysfs => errno == Errno::EPERM,
+        StandIn::Cgroup { .. } => matches!(errno, Errno::EPERM | Errno::EBUSY),
+    }
+}
+
+/// Binds a directory of the host where the kernel refuses the file system itself.
+fn bind_stand_in(fs: &Filesystem, stand_in: &StandIn, target: RawFd, slots: &mut Slots) -> Effect {
+    let Finish { attributes, recursive, .. } = fs.finish;
+    match stand_in {
+        StandIn::Sysfs => bind_in_place(fs, c"/sys", true, target, (STAND_IN, STAND_IN), slots),
+        StandIn::Cgroup { dir, cgroup } => {
+            let otherwise = cgroup.otherwise.as_deref();
+            match (bind_in_place(fs, dir, false, target, (attributes, recursive), slots), otherwise) {
+                (Err(Trouble { errno: Errno::ENOENT, .. }), Some(otherwise)) => {
+                    bind_in_place(fs, otherwise, false, target, (attributes, recursive), slots)
+                }
+                (bound, _) => bound,
+            }
+        }
+    }
+}
+
+fn bind_in_place(
+    fs: &Filesystem,
+    source: &CStr,
+    below: bool,
+    target: RawFd,
+    (attributes, recursive): (Attributes, Attributes),
+    slots: &mut Slots,
+) -> Effect {
+    let propagation = &fs.finish.propagation;
     if kernel::lacks(NEW_MOUNT_API | kernel::MOUNT_SETATTR) {
         let source = path::open(path::CWD, source, libc::O_PATH, 0)?;
-        legacy::bind(slots, source, target, true)?;
+        legacy::bind(slots, source, target, below)?;
         file::close(source);
         let mounted = legacy::reopen(slots.get(Slot::ROOTFS)?, &fs.target)?;
-        attach::change(mounted, STAND_IN, slots)?;
+        attach::change(mounted, attributes, slots)?;
+        attach::change(mounted, recursive, slots)?;
         file::close(target);
-        file::close(mounted);
-        return Ok(());
+        return attach::finish_with(mounted, Attributes { set: 0, clear: 0 }, propagation, fs.finish.keep, slots);
     }
-    let tree = mount::open_tree(path::CWD, source, true, true)?;
+    let tree = mount::open_tree(path::CWD, source, below, true)?;
+    attach::change(tree, attributes, slots)?;
     mount::move_mount(tree, target)?;
     file::close(target);
-    attach::finish(tree, &finish, slots)
+    attach::finish_with(tree, recursive, propagation, fs.finish.keep, slots)
 }
 
 #[cfg(test)]

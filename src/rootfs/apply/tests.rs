@@ -10,7 +10,7 @@ use super::{apply, apply_host};
 use crate::host::Host;
 use crate::plan::{Op, Step};
 use crate::request::{Mode, Request};
-use crate::rootfs::plan::{RootfsPlan, plan_rootfs};
+use crate::rootfs::plan::{CgroupDir, RootfsPlan, plan_rootfs};
 use crate::rootfs::{hint, reason, render};
 use crate::slots::{Slot, SlotCounter, Slots};
 use crate::sys::fork_test::{allocations, in_namespaces, is_root, may_map, mounts, open_descriptors};
@@ -27,6 +27,7 @@ struct Bundle {
     gaps: u32,
     namespaces: i32,
     host: Host,
+    cgroups: Vec<CgroupDir>,
 }
 
 impl Bundle {
@@ -59,7 +60,16 @@ impl Bundle {
                 "readonlyPaths": ["/proc/sys", "/proc/irq", "/proc/sysrq-trigger", "/nowhere"]
             }
         });
-        Bundle { dir, config, no_pivot: false, first_id: None, gaps: 0, namespaces: NAMESPACES, host: Host::fixture() }
+        Bundle {
+            dir,
+            config,
+            no_pivot: false,
+            first_id: None,
+            gaps: 0,
+            namespaces: NAMESPACES,
+            host: Host::fixture(),
+            cgroups: Vec::new(),
+        }
     }
 
     fn in_user_namespace() -> Bundle {
@@ -99,7 +109,7 @@ impl Bundle {
     fn plan(&self, slots: &mut SlotCounter) -> RootfsPlan {
         let spec = serde_json::from_value(self.config.clone()).unwrap();
         let request = Request { no_pivot: self.no_pivot, ..Request::new("c", self.dir.path(), Mode::Create) };
-        plan_rootfs(&spec, &self.host, &request, slots).unwrap()
+        plan_rootfs(&spec, &self.host, &request, &self.cgroups, slots).unwrap()
     }
 
     /// Builds and enters the root, then calls `check` in it. `ok` is what a check returns that found nothing wrong.
@@ -846,4 +856,40 @@ fn a_chroot_is_all_there_is_without_a_mount_namespace() {
     assert_eq!(result, "a program");
     assert!(mounts().len() <= before);
     assert!(!bundle.rootfs().join("dev").exists());
+}
+
+/// Of a cgroup namespace that isn't its own a user namespace can't mount control groups: the container's cgroup is bound
+/// in their place, with the same flags, or the caller's where it has none.
+#[test]
+fn control_groups_that_a_user_namespace_may_not_mount_are_bound() {
+    const NAME: &str = "control_groups_that_a_user_namespace_may_not_mount_are_bound";
+    let layout = crate::host::cgroups::Layout::probe();
+    let Some(unified) = layout.unified.filter(|_| is_root(NAME) && may_map(NAME)) else { return };
+    let own = tempfile::Builder::new().prefix("corten-mounts-").tempdir_in(&unified.mount).unwrap();
+    for (gaps, gone) in [(0, false), (0, true), (kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR, true)] {
+        let mut bundle = Bundle::in_user_namespace();
+        bundle.gaps = gaps;
+        bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+        bundle.mount(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro", "relatime"]}));
+        bundle.cgroups = vec![CgroupDir {
+            name: "unified".into(),
+            unified: true,
+            options: unified.options.clone(),
+            mount: unified.mount.clone(),
+            dir: if gone { own.path().join("gone") } else { own.path().to_owned() },
+            otherwise: gone.then(|| own.path().to_owned()),
+        }];
+        let name = own.path().file_name().unwrap().to_str().unwrap();
+        let result = bundle.run(|_| {
+            assert!(fs::metadata("/sys/fs/cgroup/cgroup.procs").is_ok());
+            let made = fs::create_dir("/sys/fs/cgroup/new").unwrap_err();
+            assert_eq!(made.raw_os_error(), Some(libc::EROFS));
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            let line = mounts.lines().find(|line| line.contains(" /sys/fs/cgroup ")).unwrap().to_owned();
+            assert!(line.contains(name) && line.contains(" ro,nosuid,nodev,noexec,relatime"), "{line}");
+            "ok".into()
+        });
+        assert_eq!(result, "ok", "gaps {gaps}, gone {gone}");
+    }
+    fs::remove_dir(own.keep()).unwrap();
 }

@@ -126,6 +126,7 @@ impl Planner<'_> {
             follow: true,
             slave: self.takes_sources_early(),
             device: Some(device.node),
+            cgroup: None,
             slot,
         };
         let take = Step::new(Op::TakeTree(Box::new(tree)), field.clone());

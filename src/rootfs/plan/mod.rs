@@ -4,6 +4,7 @@
 //! links are made by descriptor before the root is entered, and what is read-only or masked becomes so last, when
 //! nothing has to be created any more.
 
+mod cgroup;
 mod device;
 mod idmap;
 mod mount;
@@ -14,6 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+
+pub use cgroup::CgroupDir;
 
 use super::options;
 use super::{Op, Root};
@@ -35,6 +38,8 @@ pub struct RootfsPlan {
     pub enter: Vec<Step>,
     /// What becomes read-only or masked. Writes to /proc/sys have to be done before.
     pub finish: Vec<Step>,
+    /// The mount by which a container with a cgroup namespace can make cgroups of version 2.
+    pub writable_cgroup: Option<Field>,
     pub warnings: Vec<Warning>,
 }
 
@@ -43,12 +48,13 @@ struct Planner<'a> {
     spec: &'a Spec,
     host: &'a Host,
     request: &'a Request,
+    cgroups: &'a [CgroupDir],
     slots: &'a mut SlotCounter,
     plan: RootfsPlan,
     violations: Vec<Violation>,
 }
 
-/// Plans the root file system of a container.
+/// Plans the root file system of a container. `cgroups`: where it is in each hierarchy that the host has mounted.
 ///
 /// # Errors
 /// Everything that config.json asks for and that can't be: options that a bind mount doesn't have, id mappings that
@@ -57,9 +63,11 @@ pub fn plan_rootfs(
     spec: &Spec,
     host: &Host,
     request: &Request,
+    cgroups: &[CgroupDir],
     slots: &mut SlotCounter,
 ) -> Result<RootfsPlan, Vec<Violation>> {
-    let mut planner = Planner { spec, host, request, slots, plan: RootfsPlan::default(), violations: Vec::new() };
+    let mut planner =
+        Planner { spec, host, request, cgroups, slots, plan: RootfsPlan::default(), violations: Vec::new() };
     if planner.namespace(LinuxNamespaceType::Mount).is_some() {
         planner.plan_mounted_root();
     } else {

@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxNamespaceType, Mount};
 
 use super::super::options::{self, Data, Options};
-use super::super::{Attachment, Datum, Filesystem, Finish, Op, Remount, Target, TargetKind, Tree};
+use super::super::{Attachment, Datum, Filesystem, Finish, Op, Remount, StandIn, Target, TargetKind, Tree};
 use super::Planner;
 use crate::error::{Violation, Warning};
 use crate::field::Field;
@@ -51,15 +51,12 @@ pub(super) fn is_bind(mount: &Mount, options: &Options) -> bool {
 }
 
 impl Planner<'_> {
-    /// Mounts in the order of the config. Control groups are mounted by another domain.
+    /// Mounts in the order of the config.
     pub(super) fn plan_mounts(&mut self) {
         let spec = self.spec;
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             let options = options::parse(mount.options().as_deref().unwrap_or_default());
             let bind = is_bind(mount, &options);
-            if !bind && matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2")) {
-                continue;
-            }
             let Some(target) = self.target(index, mount, &options, bind) else { continue };
             if options.copy_up && (bind || mount.typ().as_deref() != Some("tmpfs")) {
                 let why = "tmpcopyup fills a new tmpfs; this mount is none";
@@ -69,6 +66,8 @@ impl Planner<'_> {
                 self.plan_remount(index, bind, options, target);
             } else if bind {
                 self.plan_bind(index, mount, options, target);
+            } else if matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2")) {
+                self.plan_cgroup(index, mount, options, target);
             } else {
                 self.plan_filesystem(index, mount, options, target);
             }
@@ -123,7 +122,7 @@ impl Planner<'_> {
     }
 
     /// Where content still has to be made after the mount, read-only comes last.
-    fn finish(&mut self, index: usize, options: &Options, target: &Target, fstype: &str) -> Finish {
+    pub(super) fn finish(&mut self, index: usize, options: &Options, target: &Target, fstype: &str) -> Finish {
         let mut finish = Finish {
             attributes: options.attributes,
             recursive: options.recursive,
@@ -178,6 +177,7 @@ impl Planner<'_> {
             follow: !(options.source_nofollow || options.copy_symlink),
             slave: early,
             device: None,
+            cgroup: None,
             slot,
         };
         let take = Step::new(Op::TakeTree(Box::new(tree)), source_field);
@@ -223,7 +223,7 @@ impl Planner<'_> {
             target,
             inherit_mode: is_tmpfs && !data.iter().any(|datum| datum.key.as_c_str() == c"mode"),
             copy_up: is_tmpfs && options.copy_up,
-            stand_in: (fstype == "sysfs" && self.in_user_namespace() && shares_network).then(|| c"/sys".into()),
+            stand_in: (fstype == "sysfs" && self.in_user_namespace() && shares_network).then_some(StandIn::Sysfs),
             flags: superblock_flags(&options, fstype),
             data,
             joined,
@@ -235,7 +235,7 @@ impl Planner<'_> {
     }
 
     /// The data of a file system in three forms: for fsconfig(2), for mount(2), and that without its `gid=`.
-    fn filesystem_data(
+    pub(super) fn filesystem_data(
         &mut self,
         index: usize,
         fstype: &str,

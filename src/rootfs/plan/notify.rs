@@ -34,6 +34,7 @@ impl Planner<'_> {
             follow: false,
             slave: early,
             device: None,
+            cgroup: None,
             slot,
         };
         let take = Step::new(Op::TakeTree(Box::new(tree)), field.clone());

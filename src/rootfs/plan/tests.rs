@@ -22,7 +22,7 @@ fn config(mounts: Value) -> Value {
 
 fn plan_with(config: &Value, host: &Host, request: &Request) -> Result<RootfsPlan, Vec<Violation>> {
     let spec = serde_json::from_value(config.clone()).unwrap();
-    plan_rootfs(&spec, host, request, &mut SlotCounter::default())
+    plan_rootfs(&spec, host, request, &[], &mut SlotCounter::default())
 }
 
 fn plan(config: &Value) -> Result<RootfsPlan, Vec<Violation>> {
@@ -65,6 +65,7 @@ fn the_order_of_a_docker_like_plan_is_this() {
             "/mounts/0 | mount proc on /proc (nosuid,nodev,noexec)",
             "/mounts/1 | mount tmpfs on /dev (nosuid,strictatime,mode=755)",
             "/mounts/2 | mount sysfs on /sys (ro,nosuid,nodev,noexec)",
+            "/mounts/3 | mount tmpfs on /sys/fs/cgroup (nosuid,nodev,noexec,mode=755)",
             "/mounts/4/source | bind /var/lib/hosts on /etc/hosts",
             "/mounts/4 | attach /var/lib/hosts at /etc/hosts (rprivate)",
             " | make device /dev/null (c 1:3)",
@@ -87,6 +88,7 @@ fn the_order_of_a_docker_like_plan_is_this() {
     assert_eq!(
         lines(&plan.finish),
         [
+            "/mounts/3 | make the mount on /sys/fs/cgroup read-only",
             "/root/readonly | make the rootfs read-only",
             "/linux/readonlyPaths/0 | make /proc/sys read-only",
             "/linux/maskedPaths/0 | mask /proc/kcore",

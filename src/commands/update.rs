@@ -1,0 +1,197 @@
+//! `corten update [--resources FILE|-] [LIMITS] ID`: other limits for a container that lives, all of them or none.
+
+use std::path::Path;
+
+use oci_spec::runtime::LinuxResources;
+
+use crate::cgroups::plan::resources::plan_resources;
+use crate::cgroups::{Group, current};
+use crate::cli::{Globals, UpdateArgs, flag_of};
+use crate::config::{bundle, locate, parse, validate};
+use crate::container::update::update;
+use crate::container::{ContainerId, Store};
+use crate::error::{Error, Result, Violation, Warning};
+use crate::field::Field;
+use crate::log::Log;
+use crate::plan::Step;
+
+pub fn run(globals: &Globals, args: UpdateArgs, log: &mut Log) -> Result<i32> {
+    let id = ContainerId::parse(&args.id)?;
+    let store = Store::open(&globals.root)?;
+    // Before stdin is read, and without the lock: whoever writes there may take its time.
+    store.find(&id)?;
+    let mut warnings = Vec::new();
+    let result = Wanted::read(&args, &mut warnings)
+        .and_then(|wanted| update(&store, &id, &|group, warnings| wanted.plan(group, warnings), &mut warnings));
+    warnings.into_iter().for_each(|warning| log.warn(warning));
+    result.map(|()| 0)
+}
+
+/// The limits that are asked for, and how to speak of them.
+struct Wanted {
+    limits: LinuxResources,
+    /// The file they come from; `None` when they come from flags.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Wanted {
+    /// What the command line asks for: a file of limits, or flags.
+    fn read(args: &UpdateArgs, warnings: &mut Vec<Warning>) -> Result<Wanted> {
+        for flag in args.outdated() {
+            warnings.push(Warning::new(Field::at(flag), "ignored: kernels no longer limit their own memory"));
+        }
+        if let Some(flag) = args.schemas().first() {
+            let violation = Violation::new(Field::at(flag), "Intel RDT is not supported by this version of corten");
+            let hint = "the schemata of the container's group below /sys/fs/resctrl can be written directly";
+            return Err(Error::Violations(vec![violation.hint(hint)]));
+        }
+        let Some(path) = &args.resources else {
+            let wanted = Wanted { limits: args.limits(), bytes: None };
+            if wanted.limits == UpdateArgs::default().limits() && args.outdated().is_empty() {
+                warnings.push(Warning::plain("nothing was changed, because no limit was given"));
+            }
+            return wanted.valid();
+        };
+        if let beside @ [_, ..] = &args.beside_resources()[..] {
+            let text = "--resources and {} exclude each other: write all limits into the file, or give all as flags";
+            return Err(Error::Usage(text.replace("{}", &beside.join(", "))));
+        }
+        let (path, bytes) = match path.as_path() {
+            stdin if stdin == Path::new("-") => (Path::new("stdin"), bundle::read_json_from_stdin()?),
+            path => (path, bundle::read_json(path)?),
+        };
+        let (mut limits, extra) = parse::resources(path, &bytes)?;
+        if extra.pids_limit_absent {
+            limits.set_pids(None);
+        }
+        let mut wanted = Wanted { limits, bytes: Some(bytes) }.valid()?;
+        if wanted.limits.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
+            let text = "ignored: the rules for devices are those that the container was created with";
+            warnings.push(Warning::new(Field::at("/devices"), text));
+        }
+        wanted.limits.set_devices(None);
+        Ok(wanted)
+    }
+
+    fn valid(self) -> Result<Wanted> {
+        match validate::validate_resources(&self.limits, self.bytes.as_deref().unwrap_or(b"{}")) {
+            violations if violations.is_empty() => Ok(self),
+            violations => Err(self.refused(violations)),
+        }
+    }
+
+    /// What to write for them.
+    fn plan(&self, group: &Group, warnings: &mut Vec<Warning>) -> Result<Vec<Step>> {
+        let planned = plan_resources(&self.limits, &Field::RUNTIME, group, &current::probe(group));
+        let limits = planned.map_err(|violations| self.refused(violations))?;
+        warnings.extend(limits.warnings.iter().map(|w| Warning::new(self.field(&w.field), w.text.clone())));
+        Ok(limits.into_steps().into_iter().map(|step| Step { field: self.field(&step.field), ..step }).collect())
+    }
+
+    /// The field in the words of the caller: the flag, or the place in the file.
+    fn field(&self, field: &Field) -> Field {
+        match &self.bytes {
+            None => flag_of(field.pointer()).map_or_else(|| field.clone(), Field::at),
+            Some(_) => field.clone(),
+        }
+    }
+
+    fn refused(&self, violations: Vec<Violation>) -> Error {
+        let told = violations.into_iter().map(|violation| Violation {
+            line: self.bytes.as_deref().and_then(|bytes| locate::line_of(bytes, &violation.field)),
+            field: self.field(&violation.field),
+            ..violation
+        });
+        Error::Violations(told.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::typed;
+    use super::*;
+
+    fn wanted(args: UpdateArgs) -> (Result<Wanted>, Vec<String>) {
+        let mut warnings = Vec::new();
+        let wanted = Wanted::read(&args, &mut warnings);
+        (wanted, warnings.iter().map(ToString::to_string).collect())
+    }
+
+    fn file(text: &str) -> (tempfile::NamedTempFile, UpdateArgs) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let args = UpdateArgs { resources: Some(file.path().to_owned()), ..UpdateArgs::default() };
+        (file, args)
+    }
+
+    fn violations(wanted: Result<Wanted>) -> Vec<Violation> {
+        match wanted.map(|wanted| wanted.limits) {
+            Err(Error::Violations(violations)) => violations,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_names_the_flag_or_the_place_in_the_file() {
+        let of_flag = violations(wanted(UpdateArgs { cpu_period: Some(5), ..UpdateArgs::default() }).0);
+        assert_eq!((of_flag[0].field.to_string().as_str(), of_flag[0].line), ("--cpu-period", None));
+        assert!(of_flag[0].why.contains("not 5"), "{of_flag:?}");
+        let (_file, args) = file("{\n \"cpu\": {\n  \"period\": 5 }}");
+        let of_file = violations(wanted(args).0);
+        assert_eq!((of_file[0].field.to_string().as_str(), of_file[0].line), ("cpu.period", Some(3)));
+    }
+
+    #[test]
+    fn the_plan_speaks_of_the_flag_or_of_the_file_too() {
+        let nowhere = Group::default();
+        let limit = wanted(UpdateArgs { pids_limit: Some(5), ..UpdateArgs::default() }).0.unwrap();
+        let error = limit.plan(&nowhere, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().starts_with("--pids-limit: "), "{error}");
+        let (_file, args) = file("\n{\"pids\": {\"limit\": 5}}");
+        match wanted(args).0.unwrap().plan(&nowhere, &mut Vec::new()).unwrap_err() {
+            Error::Violations(of_file) => {
+                assert_eq!((of_file[0].field.pointer(), of_file[0].line), ("/pids/limit", Some(2)))
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_file_and_flags_exclude_each_other() {
+        let (_file, args) = file("{}");
+        let args = UpdateArgs { pids_limit: Some(5), cpu_share: Some(6), ..args };
+        let text = wanted(args).0.map(|wanted| wanted.limits).unwrap_err().to_string();
+        assert!(text.starts_with("--resources and --pids-limit, --cpu-share exclude each other"), "{text}");
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let (result, warnings) = wanted(UpdateArgs { kernel_memory: Some("5m".into()), ..UpdateArgs::default() });
+        assert!(
+            result.is_ok() && warnings[0].starts_with("--kernel-memory: ignored") && warnings.len() == 1,
+            "{warnings:?}"
+        );
+        let (result, warnings) = wanted(UpdateArgs::default());
+        assert!(result.is_ok() && warnings[0].contains("no limit was given"), "{warnings:?}");
+        let (_file, args) = file(r#"{"devices": [{"allow": true, "access": "rwm"}], "pids": {}}"#);
+        let (result, warnings) = wanted(args);
+        assert!(warnings[0].starts_with("devices: ignored") && warnings.len() == 1, "{warnings:?}");
+        let limits = result.unwrap().limits;
+        assert_eq!((limits.devices(), limits.pids()), (&None, &None));
+        let (_file, args) = file(r#"{"devices": []}"#);
+        assert_eq!(wanted(args).1, [""; 0]);
+        let refused =
+            violations(wanted(UpdateArgs { mem_bw_schema: Some("MB:0=5".into()), ..UpdateArgs::default() }).0);
+        assert_eq!(refused[0].field.to_string(), "--mem-bw-schema");
+    }
+
+    #[test]
+    fn an_unknown_container_does_not_exist_whatever_it_is_to_get() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_string_lossy();
+        for words in [["--memory", "1"], ["--resources", "/nonexistent"], ["--l3-cache-schema", "x"]] {
+            let error = typed(&["--root", &root, "update", words[0], words[1], "web"]).unwrap_err();
+            assert_eq!(error.to_string(), "container does not exist");
+        }
+    }
+}
