@@ -56,6 +56,9 @@ fn is_planning(source: &Source) -> bool {
     // The second row is what the plans are made with.
     source.path.ends_with("plan.rs") && !source.path.starts_with("commands/")
         || source.path.contains("/plan/")
+        || ["annotations.rs", "devices.rs", "properties.rs", "unit.rs"]
+            .iter()
+            .any(|name| source.path == format!("cgroups/systemd/{name}"))
         || ["namespaces/idmap.rs", "process/capabilities.rs", "process/environment.rs", "rootfs/options.rs", "field.rs"]
             .contains(&source.path.as_str())
 }

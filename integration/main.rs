@@ -33,6 +33,7 @@ mod rootless;
 mod run;
 mod same_limits;
 mod stats;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -68,6 +69,8 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("run", run::CASES),
     ("same_limits", same_limits::CASES),
     ("stats", stats::CASES),
+    ("systemd", systemd::CASES),
+    ("systemd_user", systemd::OF_A_USER),
     ("terminal", terminal::CASES),
     ("update", update::CASES),
 ];

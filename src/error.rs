@@ -72,6 +72,16 @@ impl fmt::Display for Warning {
     }
 }
 
+/// What kind of no systemd has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemdTrouble {
+    /// Nobody was there to say it.
+    Unreachable,
+    /// The unit is somebody else's.
+    Taken,
+    Refused,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line makes no sense. The text says what and names the flag.
@@ -122,7 +132,7 @@ pub enum Error {
 
     /// systemd didn't do as it was asked, or can't be asked.
     #[error("{}{doing}: {why}", prefix(field))]
-    Systemd { doing: String, field: Field, why: String, hint: &'static str, unreachable: bool },
+    Systemd { doing: String, field: Field, why: String, hint: &'static str, trouble: SystemdTrouble },
 
     /// A step of the plan failed, here or in the container.
     #[error("{}", step_words(sentence, field, *trouble, detail))]

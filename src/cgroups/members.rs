@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::group::Group;
+use super::group::{Group, Place};
 use super::{file, tree};
 use crate::error::{Doing, Result};
 use crate::fault::{Call, During};
@@ -32,6 +32,11 @@ pub fn pids_below(dir: &Path) -> Result<Vec<i32>> {
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
+}
+
+/// Whether anybody is in the cgroup or below it. One that can't be read is nobody's.
+pub fn is_inhabited(place: &Place) -> bool {
+    pids_below(&place.dir()).is_ok_and(|pids| !pids.is_empty())
 }
 
 /// What cgroup.procs of one cgroup lists, zeros included. Nothing when it went while it was read, and nothing for a

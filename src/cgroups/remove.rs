@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::group::{Group, Place};
 use super::tree::{Descent, is_gone};
 use super::{kill, members, systemd};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SystemdTrouble};
 use crate::fault::{Call, Trouble};
 
 /// How long a cgroup may stay busy. A process that has just been killed leaves its cgroup when it has let go of its
@@ -38,15 +38,21 @@ pub enum Members {
 /// # Errors
 /// The first that stays; it is told who keeps it. The others have been removed.
 pub fn remove(group: &Group, members: Members) -> Result {
-    if group.unit.is_some() && members == Members::Kill {
-        // Before systemd asks them kindly and waits.
-        kill::kill(group)?;
-    }
-    let stopped = group.unit.as_ref().map_or(Ok(()), systemd::stop);
+    let stopped = match (&group.unit, members) {
+        (None, _) => Ok(()),
+        (Some(unit), Members::Kill) => {
+            // Before systemd asks them kindly and waits.
+            kill::kill(group)?;
+            systemd::stop(unit, members)
+        }
+        // A scope that is empty ends by itself; in one that isn't systemd would kill.
+        (Some(_), Members::Spare) if group.places.iter().any(members::is_inhabited) => Ok(()),
+        (Some(unit), Members::Spare) => systemd::stop(unit, members),
+    };
     let removed = remove_places(group, members);
     match stopped {
         // A scope ends with its cgroup, whether its manager can be asked or not: a user's own may be gone by now.
-        Err(Error::Systemd { unreachable: true, .. }) if removed.is_ok() => Ok(()),
+        Err(Error::Systemd { trouble: SystemdTrouble::Unreachable, .. }) if removed.is_ok() => Ok(()),
         stopped => stopped.and(removed),
     }
 }

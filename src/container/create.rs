@@ -16,9 +16,10 @@ use super::status::Status;
 use super::store::Guard;
 use super::{ContainerId, Record, Store, Warning, fifo, handover, notify, oom};
 use crate::cgroups::remove::{self, Members};
-use crate::cgroups::{Op as CgroupOp, group};
-use crate::error::{Doing, Error, Result};
+use crate::cgroups::{Group, Op as CgroupOp, group, systemd};
+use crate::error::{Doing, Error, Result, SystemdTrouble};
 use crate::fault::Stage;
+use crate::field::Field;
 use crate::plan::{Op, Plan};
 use crate::process::hooks::{self, Kind, Place};
 use crate::process::init::Injection;
@@ -40,11 +41,16 @@ pub struct Creation<'a> {
 /// beside that.
 pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning>) -> Result<(Record, Launched)> {
     let id = ContainerId::parse(&creation.request.id)?;
+    systemd::refuse_taken(&creation.plan.group).map_err(|error| error.field(Field::at("/linux/cgroupsPath")))?;
     let mut record = new_record(creation);
     let guard = store.create(&id, &record)?;
     let launched = match creation.launch(&guard, &mut record) {
         Ok(launched) => launched,
         Err((error, pid)) => {
+            // Somebody was faster: what there is under the unit's name is theirs.
+            if matches!(error, Error::Systemd { trouble: SystemdTrouble::Taken, .. }) {
+                record.group = Group::default();
+            }
             // Asked before the cgroup goes.
             let error = oom::explain(error, &record.group);
             creation.undo(guard, &record, pid, warnings);

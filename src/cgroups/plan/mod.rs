@@ -2,7 +2,7 @@
 //! Pure.
 
 mod blkio;
-mod convert;
+pub(super) mod convert;
 mod cpu;
 mod cpuset;
 pub mod current;

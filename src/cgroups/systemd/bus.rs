@@ -15,6 +15,7 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+const ALREADY_SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 /// Jobs that end while corten waits for one of them; each is asked for by name, so there is one.
 const QUEUE: usize = 16;
@@ -137,12 +138,14 @@ impl Manager {
         started
     }
 
-    /// Kills all that is in the unit and stops it; a scope would be asked to end politely for a minute and a half.
-    pub async fn stop(&self, name: &str) -> Result<(), Refused> {
-        match self.call("KillUnit", &(name, "all", libc::SIGKILL)).await {
-            Err(refused) if refused.is(NO_SUCH_UNIT) => return Ok(()),
-            // The unit may be there without any process.
-            _ => {}
+    /// Stops the unit, and kills all that is in it first if it is to.
+    pub async fn stop(&self, name: &str, kill: bool) -> Result<(), Refused> {
+        if kill {
+            match self.call("KillUnit", &(name, "all", libc::SIGKILL)).await {
+                Err(refused) if refused.is(NO_SUCH_UNIT) => return Ok(()),
+                // The unit may be there without any process.
+                _ => {}
+            }
         }
         let stopped = self.job(name, "StopUnit", &(name, "replace")).await;
         self.reset(name).await;
@@ -192,8 +195,11 @@ impl Manager {
         let rule = rule().map_err(|error: zbus::Error| self.failed(error))?;
         let listen = MessageStream::for_match_rule(rule, &self.connection, Some(QUEUE)).await;
         let mut removed = listen.map_err(|error| self.failed(error))?;
-        // Signals go to those who have asked for them.
-        self.call("Subscribe", &()).await?;
+        // Signals go to those who have asked for them; whoever asks twice is told so.
+        match self.call("Subscribe", &()).await {
+            Err(refused) if !refused.is(ALREADY_SUBSCRIBED) => return Err(refused),
+            _ => {}
+        }
         let answer = self.call(method, body).await?;
         let job: OwnedObjectPath = answer.body().deserialize().map_err(|error| self.failed(error))?;
         loop {

@@ -2,93 +2,51 @@
 //! and no order, so what it gets is the least that holds everything the rules permit: the exact rules are corten's own
 //! to apply, and a device must pass both. Pure.
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+use oci_spec::runtime::LinuxDeviceCgroup;
 
 use super::properties::{Property, Value};
+use crate::cgroups::plan::devices::{Kind, Rule, Rules};
+use crate::field::Field;
 
-/// What every container may use beside its rules: the devices that a runtime makes in each (runtime-spec,
-/// config-linux.md, "Default Devices"), with terminals, and the making of any node.
-const DEFAULTS: [(&str, &str); 11] = [
-    ("char-*", "m"),
-    ("block-*", "m"),
-    ("/dev/char/1:3", "rwm"),
-    ("/dev/char/1:5", "rwm"),
-    ("/dev/char/1:7", "rwm"),
-    ("/dev/char/1:8", "rwm"),
-    ("/dev/char/1:9", "rwm"),
-    ("/dev/char/5:0", "rwm"),
-    ("/dev/char/5:1", "rwm"),
-    ("/dev/char/5:2", "rwm"),
-    ("char-136", "rwm"),
-];
-
-/// The properties of a list of rules; none for an empty list. systemd can't say "everything but", so rules that begin
-/// with permitting everything leave its policy at `auto`.
-pub fn plan_devices(rules: &[LinuxDeviceCgroup]) -> Vec<Property> {
-    if rules.is_empty() {
-        return Vec::new();
-    }
-    let mut everything = false;
-    let mut allowed: Vec<(String, String)> = Vec::new();
-    for rule in rules {
-        let all = is_all(rule);
-        match (rule.allow(), all) {
-            (true, true) => everything = true,
-            (false, true) => {
-                everything = false;
-                allowed.clear();
-            }
-            (true, false) => patterns(rule).into_iter().for_each(|pattern| allowed.push((pattern, access(rule)))),
-            // What it takes away, corten's own rules take away.
-            (false, false) => {}
-        }
-    }
-    let policy = |policy: &str| Property::new("DevicePolicy", Value::String(policy.to_owned()));
-    if everything {
-        return vec![policy("auto"), Property::new("DeviceAllow", Value::Pairs(Vec::new()))];
-    }
-    let defaults = DEFAULTS.map(|(pattern, access)| (pattern.to_owned(), access.to_owned()));
+/// The properties of a list of rules, which permit at least what every container may do. systemd can't say "everything
+/// but", so rules that begin with permitting everything leave its policy at `auto`.
+pub fn plan_devices(given: &[LinuxDeviceCgroup]) -> Vec<Property> {
+    let rules = Rules::new(given, &Field::RUNTIME);
     let mut list: Vec<(String, String)> = Vec::new();
-    for pair in defaults.into_iter().chain(allowed) {
-        if !list.contains(&pair) {
-            list.push(pair);
+    if !rules.allow {
+        // What later rules take away of these, corten's own rules take away.
+        for rule in rules.list.iter().filter(|rule| rule.allow) {
+            for pattern in patterns(rule) {
+                let pair = (pattern, rule.access.to_string());
+                if !list.contains(&pair) {
+                    list.push(pair);
+                }
+            }
         }
     }
-    vec![policy("strict"), Property::new("DeviceAllow", Value::Pairs(list))]
-}
-
-/// Whether a rule is about every device and every access.
-fn is_all(rule: &LinuxDeviceCgroup) -> bool {
-    let any = |number: Option<i64>| number.is_none_or(|number| number < 0);
-    let of_all = matches!(rule.typ(), None | Some(LinuxDeviceType::A));
-    of_all && any(rule.major()) && any(rule.minor()) && access(rule) == "rwm"
-}
-
-/// The letters that systemd knows; an absent access is all of them.
-fn access(rule: &LinuxDeviceCgroup) -> String {
-    match rule.access().as_deref() {
-        None | Some("") => "rwm".to_owned(),
-        Some(given) => "rwm".chars().filter(|letter| given.contains(*letter)).collect(),
-    }
+    let policy = if rules.allow { "auto" } else { "strict" };
+    vec![
+        Property::new("DevicePolicy", Value::String(policy.to_owned())),
+        Property::new("DeviceAllow", Value::Pairs(list)),
+    ]
 }
 
 /// systemd's names of the devices of a rule. A number of a major is understood since 240; a minor alone can't be said, so
 /// every major is.
-fn patterns(rule: &LinuxDeviceCgroup) -> Vec<String> {
-    let types: &[&str] = match rule.typ() {
-        Some(LinuxDeviceType::B) => &["block"],
-        Some(LinuxDeviceType::C | LinuxDeviceType::U) => &["char"],
-        // A fifo is no device that a control group could forbid.
-        Some(LinuxDeviceType::P) => &[],
-        _ => &["char", "block"],
+fn patterns(rule: &Rule) -> Vec<String> {
+    let kinds = Kind::ALL.into_iter().filter(|kind| rule.kind.is_none_or(|own| own == *kind));
+    let pattern = |kind: Kind| {
+        let name = match kind {
+            Kind::Char => "char",
+            Kind::Block => "block",
+        };
+        match (rule.major, rule.minor) {
+            (None, _) => format!("{name}-*"),
+            (Some(major), None) => format!("{name}-{major}"),
+            (Some(major), Some(minor)) => format!("/dev/{name}/{major}:{minor}"),
+        }
     };
-    let number = |number: Option<i64>| number.filter(|number| *number >= 0);
-    let pattern = |kind: &&str| match (number(rule.major()), number(rule.minor())) {
-        (None, _) => format!("{kind}-*"),
-        (Some(major), None) => format!("{kind}-{major}"),
-        (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
-    };
-    types.iter().map(pattern).collect()
+    kinds.map(pattern).collect()
 }
 
 #[cfg(test)]
@@ -97,7 +55,6 @@ mod tests {
 
     use super::*;
 
-    /// The policy, and what is allowed beside the defaults.
     fn plan(rules: Json) -> (String, Vec<String>) {
         let rules: Vec<LinuxDeviceCgroup> = serde_json::from_value(rules).unwrap();
         let properties = plan_devices(&rules);
@@ -106,8 +63,15 @@ mod tests {
         else {
             panic!("{properties:?}")
         };
-        let own = pairs.iter().filter(|(p, a)| !DEFAULTS.contains(&(p.as_str(), a.as_str())));
-        (policy.clone(), own.map(|(pattern, access)| format!("{pattern} {access}")).collect())
+        (policy.clone(), pairs.iter().map(|(pattern, access)| format!("{pattern} {access}")).collect())
+    }
+
+    /// What is allowed beside that which every container may do.
+    fn own(rules: Json) -> (String, Vec<String>) {
+        let (_, defaults) = plan(json!([]));
+        let (policy, mut list) = plan(rules);
+        list.retain(|pair| !defaults.contains(pair));
+        (policy, list)
     }
 
     #[test]
@@ -117,10 +81,19 @@ mod tests {
             {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"},
             {"allow": true, "type": "b", "major": 8, "access": "r"},
             {"allow": true, "type": "c", "minor": 3, "access": "r"},
-            {"allow": true, "type": "a", "major": 7, "minor": 1, "access": "r"},
+            {"allow": true, "type": "a", "major": 7, "minor": 1, "access": "wr"},
         ]);
-        let own = ["/dev/char/10:229 rw", "block-8 r", "char-* r", "/dev/char/7:1 r", "/dev/block/7:1 r"];
-        assert_eq!(plan(rules), ("strict".to_owned(), own.map(str::to_owned).to_vec()));
+        let list = ["/dev/char/10:229 rw", "block-8 r", "char-* r", "/dev/char/7:1 rw", "/dev/block/7:1 rw"];
+        assert_eq!(own(rules), ("strict".to_owned(), list.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn every_container_may_make_nodes_and_use_the_default_devices() {
+        let (policy, list) = plan(json!([]));
+        assert_eq!(policy, "strict");
+        for pair in ["char-* m", "block-* m", "/dev/char/1:3 rwm", "/dev/char/5:2 rwm", "char-136 rwm"] {
+            assert!(list.iter().any(|own| own == pair), "{pair} is not in {list:?}");
+        }
     }
 
     #[test]
@@ -135,11 +108,10 @@ mod tests {
     #[test]
     fn the_last_rule_about_everything_counts() {
         let rules = json!([
-            {"allow": true, "type": "a"},
+            {"allow": true, "type": "a", "access": "rwm"},
             {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"},
             {"allow": false, "type": "a", "access": "rwm"},
         ]);
-        assert_eq!(plan(rules), ("strict".to_owned(), vec![]));
-        assert!(plan_devices(&[]).is_empty());
+        assert_eq!(own(rules), ("strict".to_owned(), vec![]));
     }
 }

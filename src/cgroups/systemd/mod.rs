@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use self::bus::{Manager, Refused};
 use self::properties::Property;
-use super::group::Unit;
-use crate::error::{Error, Result};
+use super::group::{Group, Unit};
+use super::members;
+use super::remove::Members;
+use crate::error::{Error, Result, SystemdTrouble};
 use crate::field::Field;
 
 /// How long systemd may take for all of one request. A scope is there in milliseconds.
@@ -34,9 +36,21 @@ pub fn start(start: &StartUnit, pid: i32) -> Result {
     with_manager(unit, "start", async |manager: &Manager| manager.start(unit, properties, pid).await)
 }
 
-/// Ends the unit with all that is in it, and waits until it is gone. One that is gone already is fine.
-pub fn stop(unit: &Unit) -> Result {
-    with_manager(unit, "stop", async |manager: &Manager| manager.stop(&unit.name).await)
+/// Refuses a unit that somebody else is in: it would be taken for the container's when it has to be taken down. Looked at
+/// before anything is made.
+pub fn refuse_taken(group: &Group) -> Result {
+    let Some(unit) = &group.unit else { return Ok(()) };
+    match group.places.iter().filter(|place| place.is_systemds()).any(members::is_inhabited) {
+        true => Err(refuse(unit, "start", &Refused::Exists)),
+        false => Ok(()),
+    }
+}
+
+/// Ends the unit and waits until it is gone. One that is gone already is fine. Members that are to be killed get no time;
+/// a scope would ask them to end and wait for a minute and a half.
+pub fn stop(unit: &Unit, members: Members) -> Result {
+    let kill = members == Members::Kill;
+    with_manager(unit, "stop", async |manager: &Manager| manager.stop(&unit.name, kill).await)
 }
 
 /// Tells systemd of changed limits, until the next boot. Without it the next `daemon-reload` would undo them.
@@ -60,14 +74,20 @@ fn with_manager(unit: &Unit, verb: &str, ask: impl AsyncFnOnce(&Manager) -> Resu
         }),
         Err(error) => Err(Refused::NoBus { why: error.to_string(), user: unit.user }),
     };
-    answered.map_err(|refused| {
-        let kind = if unit.name.ends_with(".slice") { "slice" } else { "scope" };
-        Error::Systemd {
-            doing: format!("{verb} the {kind} {} of {}", unit.name, unit.slice),
-            field: Field::RUNTIME,
-            hint: refused.hint(),
-            why: refused.to_string(),
-            unreachable: matches!(refused, Refused::NoBus { .. }),
-        }
-    })
+    answered.map_err(|refused| refuse(unit, verb, &refused))
+}
+
+fn refuse(unit: &Unit, verb: &str, refused: &Refused) -> Error {
+    let kind = if unit.name.ends_with(".slice") { "slice" } else { "scope" };
+    Error::Systemd {
+        doing: format!("{verb} the {kind} {} of {}", unit.name, unit.slice),
+        field: Field::RUNTIME,
+        hint: refused.hint(),
+        why: refused.to_string(),
+        trouble: match refused {
+            Refused::NoBus { .. } => SystemdTrouble::Unreachable,
+            Refused::Exists => SystemdTrouble::Taken,
+            _ => SystemdTrouble::Refused,
+        },
+    }
 }

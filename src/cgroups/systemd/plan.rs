@@ -7,6 +7,7 @@ use oci_spec::runtime::Spec;
 
 use super::StartUnit;
 use super::annotations::plan_annotations;
+use super::devices::plan_devices;
 use super::properties::{Property, Value, keep_last, plan_properties};
 use super::unit::{plan_unit, unit_path, user_manager};
 use crate::cgroups::group::{Group, Place, Version};
@@ -66,6 +67,8 @@ pub fn plan_adopt(spec: &Spec, request: &Request, group: &Group, field: &Field) 
         Property::new("CPUAccounting", Value::Boolean(true)),
         Property::new("TasksAccounting", Value::Boolean(true)),
     ];
+    // systemd has a limit of its own for units that have none, and the config's "none" is to be one.
+    properties.push(Property::new("TasksMax", Value::Uint64(u64::MAX)));
     let io = if group.find("io").is_some() { "IOAccounting" } else { "BlockIOAccounting" };
     properties.push(Property::new(io, Value::Boolean(true)));
     if is_slice {
@@ -74,6 +77,10 @@ pub fn plan_adopt(spec: &Spec, request: &Request, group: &Group, field: &Field) 
         properties.push(Property::new("Slice", Value::String(unit.slice.clone())));
         // All below the unit is the container's, and systemd enables every controller for it.
         properties.push(Property::new("Delegate", Value::Boolean(true)));
+    }
+    // Rules about devices hold for every container, those without any of their own too.
+    if !unit.user {
+        properties.extend(plan_devices(&[]));
     }
     properties.extend(plan_annotations(spec.annotations().as_ref().unwrap_or(&Default::default()))?);
     if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
