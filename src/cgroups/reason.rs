@@ -9,15 +9,19 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use super::file::read;
-use super::{Group, Make, Op, Version};
+use super::make::inhabitants;
+use super::{Make, Op};
 use crate::fault::{Call, Trouble};
 
 /// What the kernel's errno doesn't say; engines match some of these words.
 pub fn reason(op: &Op, trouble: Trouble) -> Option<String> {
     match op {
         Op::Make(make) if trouble == Trouble::new(Call::CheckCgroup, Errno::EBUSY) => {
-            let procs = read(&make.mount.join(&make.path).join("cgroup.procs")).unwrap_or_default();
-            Some(format!("container's cgroup is not empty: {} process(es) found", procs.lines().count()))
+            let count = inhabitants(&make.mount.join(&make.path)).unwrap_or_default();
+            Some(format!("container's cgroup is not empty: {count} process(es) found"))
+        }
+        Op::Make(_) if trouble == Trouble::new(Call::CheckCgroup, Errno::EAGAIN) => {
+            Some("container's cgroup unexpectedly frozen".to_owned())
         }
         Op::Make(_) if is_forbidden(trouble) && !geteuid().is_root() => Some(
             "unable to apply cgroup configuration: permission denied (rootless needs no limits + no cgrouppath when no \
@@ -57,18 +61,6 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
     }
 }
 
-/// Whether the kernel has killed somebody in the container's cgroup because of its limit of memory. Kernels before 4.13
-/// don't count that.
-pub fn is_out_of_memory(group: &Group) -> bool {
-    let Some(place) = group.find("memory") else { return false };
-    let file = match place.version {
-        Version::V1 => "memory.oom_control",
-        Version::V2 => "memory.events",
-    };
-    let text = read(&place.dir().join(file)).unwrap_or_default();
-    text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
-}
-
 fn is_forbidden(trouble: Trouble) -> bool {
     matches!(trouble.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS)
 }
@@ -87,6 +79,9 @@ const DELEGATE: &str = "the caller may write only in a part of the tree that was
 
 fn make_hint(make: &Make, trouble: Trouble) -> Option<&'static str> {
     match trouble.errno {
+        Errno::EAGAIN if trouble.call == Call::CheckCgroup => {
+            Some("thaw that cgroup, or the one above it that is frozen; or choose another linux.cgroupsPath")
+        }
         Errno::EBUSY => Some("somebody else is in that cgroup: choose another linux.cgroupsPath"),
         Errno::EROFS => Some("the hierarchy is mounted read-only"),
         Errno::EACCES | Errno::EPERM if !geteuid().is_root() => Some(DELEGATE),
@@ -212,7 +207,7 @@ mod tests {
         fs::create_dir(dir.path().join("web")).unwrap();
         fs::write(dir.path().join("web/cgroup.procs"), "17\n18\n").unwrap();
         let make = Make {
-            version: Version::V2,
+            version: crate::cgroups::Version::V2,
             hierarchy: "unified".into(),
             mount: dir.path().to_owned(),
             path: "web".into(),
@@ -223,28 +218,6 @@ mod tests {
         };
         let found = reason(&Op::Make(Box::new(make)), Trouble::new(Call::CheckCgroup, Errno::EBUSY));
         assert_eq!(found.as_deref(), Some("container's cgroup is not empty: 2 process(es) found"));
-    }
-
-    #[test]
-    fn a_kill_for_want_of_memory_is_counted_in_the_file_of_the_version() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("web")).unwrap();
-        for (version, file) in [(Version::V1, "memory.oom_control"), (Version::V2, "memory.events")] {
-            let controllers = vec!["memory".to_owned()];
-            let place = crate::cgroups::Place {
-                version,
-                controllers,
-                mount: dir.path().to_owned(),
-                path: "web".into(),
-                made: 0,
-            };
-            let group = Group { places: vec![place], unit: None };
-            for (text, killed) in [("oom 3\noom_kill 0\n", false), ("oom 3\noom_kill 1\n", true)] {
-                fs::write(dir.path().join("web").join(file), text).unwrap();
-                assert_eq!(is_out_of_memory(&group), killed, "{file} {text:?}");
-            }
-        }
-        assert!(!is_out_of_memory(&Group::default()));
     }
 
     #[test]

@@ -60,10 +60,7 @@ impl Wanted {
             stdin if stdin == Path::new("-") => (Path::new("stdin"), bundle::read_json_from_stdin()?),
             path => (path, bundle::read_json(path)?),
         };
-        let (mut limits, extra) = parse::resources(path, &bytes)?;
-        if extra.pids_limit_absent {
-            limits.set_pids(None);
-        }
+        let limits = parse::resources(path, &bytes)?;
         let mut wanted = Wanted { limits, bytes: Some(bytes) }.valid()?;
         if wanted.limits.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
             let text = "ignored: the rules for devices are those that the container was created with";

@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn null_where_the_model_has_a_default_is_absent() {
         let config = with_resources("pids", json!({"limit": null}));
-        assert!(config.extra.pids_limit_absent);
+        assert_eq!(*config.spec.linux().as_ref().unwrap().resources().as_ref().unwrap().pids(), None);
     }
 
     #[test]

@@ -29,12 +29,4 @@ pub struct Config {
     pub spec: Spec,
     /// What works but is probably not what was meant.
     pub warnings: Vec<Warning>,
-    pub extra: Extra,
-}
-
-/// What config.json says and the typed model can't hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extra {
-    /// `linux.resources.pids` has no `limit`, so nothing is to be set; the model shows the real limit 0 instead.
-    pub pids_limit_absent: bool,
 }

@@ -7,7 +7,7 @@ use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 
 use super::lenient::{self, Document};
-use super::{Config, Extra, Warning, locate, warn};
+use super::{Config, Warning, locate, warn};
 use crate::error::Result;
 use crate::field::Field;
 
@@ -24,9 +24,11 @@ pub fn config(path: PathBuf, bytes: Vec<u8>) -> Result<Config> {
 /// Puts a config together from a model and the bytes it was read from.
 pub(super) fn assemble(path: PathBuf, bytes: Vec<u8>, mut spec: Spec, mut warnings: Vec<Warning>) -> Config {
     forget_empty_strings(&mut spec);
-    let extra = Extra { pids_limit_absent: pids_limit_absent(&spec, &bytes) };
+    if let Some(resources) = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
+        forget_absent_pids_limit(resources, &bytes, &Field::at("/linux/resources"));
+    }
     warnings.extend(warn::of_spec(&spec));
-    Config { path, bytes, spec, warnings, extra }
+    Config { path, bytes, spec, warnings }
 }
 
 /// Parses the file of `exec --process`. Fields of its violations point into that file: `/cwd`.
@@ -44,11 +46,10 @@ pub fn process(path: &Path, bytes: &[u8]) -> Result<(Process, Vec<Warning>)> {
 ///
 /// # Errors
 /// As [`config`].
-pub fn resources(path: &Path, bytes: &[u8]) -> Result<(LinuxResources, Extra)> {
-    let (resources, _) = document::<LinuxResources>(path, bytes, &lenient::RESOURCES)?;
-    let no_limit = resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0)
-        && !locate::is_set(bytes, &Field::at("/pids/limit"));
-    Ok((resources, Extra { pids_limit_absent: no_limit }))
+pub fn resources(path: &Path, bytes: &[u8]) -> Result<LinuxResources> {
+    let (mut resources, _) = document::<LinuxResources>(path, bytes, &lenient::RESOURCES)?;
+    forget_absent_pids_limit(&mut resources, bytes, &Field::RUNTIME);
+    Ok(resources)
 }
 
 fn document<T: DeserializeOwned>(path: &Path, bytes: &[u8], document: &Document) -> Result<(T, Vec<Warning>)> {
@@ -58,10 +59,12 @@ fn document<T: DeserializeOwned>(path: &Path, bytes: &[u8], document: &Document)
     }
 }
 
-fn pids_limit_absent(spec: &Spec, bytes: &[u8]) -> bool {
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    let limit = resources.and_then(|resources| resources.pids().as_ref()).map(|pids| pids.limit());
-    limit == Some(0) && !locate::is_set(bytes, &Field::at("/linux/resources/pids/limit"))
+/// The model shows the real limit 0 where `pids` has no `limit`, and then nothing is to be set.
+fn forget_absent_pids_limit(resources: &mut LinuxResources, bytes: &[u8], at: &Field) {
+    let is_zero = resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0);
+    if is_zero && !locate::is_set(bytes, &at.key("pids").key("limit")) {
+        resources.set_pids(None);
+    }
 }
 
 /// Engines are written in Go, where an unset string is the empty one and is often written out. What has no meaning as
@@ -146,15 +149,15 @@ pub(in crate::config) mod tests {
     fn a_pids_object_without_a_limit_is_no_limit_of_zero() {
         let absent = |pids: &str| {
             let text = format!(r#"{{"ociVersion":"1.3.0","linux":{{"resources":{{"pids":{pids}}}}}}}"#);
-            parse(&text).unwrap().extra.pids_limit_absent
+            let spec = parse(&text).unwrap().spec;
+            spec.linux().as_ref().unwrap().resources().as_ref().unwrap().pids().is_none()
         };
         assert!(absent("{}"));
         assert!(absent(r#"{"limit":null}"#));
         assert!(!absent(r#"{"limit":0}"#));
         assert!(!absent(r#"{"limit":5}"#));
-        assert!(!absent("null"));
-        let (_, extra) = resources(Path::new("-"), br#"{"pids":{}}"#).unwrap();
-        assert!(extra.pids_limit_absent);
+        assert!(absent("null"));
+        assert_eq!(*resources(Path::new("-"), br#"{"pids":{}}"#).unwrap().pids(), None);
     }
 
     #[test]

@@ -304,14 +304,7 @@ impl Conversation<'_, '_> {
         self.reaped = true;
         let end = wait::wait(self.pid).map_err(|t| Error::os("learn how the init ended", t))?;
         let step = usize::from(step);
-        let how = match end {
-            // Words that engines and their tests know.
-            wait::End::Killed(libc::SIGKILL) if cgroups::reason::is_out_of_memory(&plan.group) => {
-                "was OOM-killed (memory limit too low?)".to_owned()
-            }
-            end => report::render_end(end),
-        };
-        Err(report::died(&self.launch.told(stage, step), stage, step, &how))
+        Err(report::died(&self.launch.told(stage, step), stage, step, &report::render_end(end)))
     }
 
     fn go(&self) -> Result {

@@ -889,7 +889,7 @@ fn the_files_of_exec_and_update_are_judged_in_their_own_terms() {
     let found: Vec<_> = validate_process(&process, bytes).iter().map(|v| v.field.to_string()).collect();
     assert_eq!(found, ["args", "cwd", "env[0]"]);
     let bytes = br#"{"cpu": {"period": 1}}"#;
-    let (resources, _) = parse::resources(Path::new("-"), bytes).unwrap();
+    let resources = parse::resources(Path::new("-"), bytes).unwrap();
     let found: Vec<_> = validate_resources(&resources, bytes).iter().map(|v| v.field.to_string()).collect();
     assert_eq!(found, ["cpu.period"]);
 }
