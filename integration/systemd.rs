@@ -70,11 +70,10 @@ fn property(unit: &str, name: &str) -> String {
 /// The cgroup of a process in a hierarchy of /proc/PID/cgroup; `""` is that of version 2.
 fn cgroup(pid: i32, hierarchy: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("read the cgroups of the init");
-    let line = text.lines().find_map(|line| {
+    text.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         controllers.split(',').any(|name| name == hierarchy).then(|| path.to_owned())
-    });
-    line
+    })
 }
 
 /// Every cgroup of this name below /sys/fs/cgroup.
