@@ -15,6 +15,7 @@ pub const CASES: &[Case] = cases![
     a_machine_without_systemd_refuses_the_driver,
     the_container_is_in_a_scope_in_every_hierarchy,
     limits_are_in_the_files_and_survive_a_reload,
+    an_update_is_exact_and_survives_a_reload,
     a_container_without_limits_has_none_of_systemds_either,
     the_path_names_slice_prefix_and_scope,
     a_path_of_another_form_is_refused,
@@ -70,11 +71,10 @@ fn property(unit: &str, name: &str) -> String {
 /// The cgroup of a process in a hierarchy of /proc/PID/cgroup; `""` is that of version 2.
 fn cgroup(pid: i32, hierarchy: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("read the cgroups of the init");
-    let line = text.lines().find_map(|line| {
+    text.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         controllers.split(',').any(|name| name == hierarchy).then(|| path.to_owned())
-    });
-    line
+    })
 }
 
 /// Every cgroup of this name below /sys/fs/cgroup.
@@ -187,6 +187,31 @@ fn limits_are_in_the_files_and_survive_a_reload(sb: &Sandbox) {
     container.stop();
     container.verb("delete").ok();
     assert_gone(&scope);
+}
+
+fn an_update_is_exact_and_survives_a_reload(sb: &Sandbox) {
+    needs_systemd(sb);
+    let resources = json!({
+        "memory": {"limit": 67108864}, "cpu": {"quota": 50000, "period": 100000}, "pids": {"limit": 42}
+    });
+    let container = create(sb, sb.bundle().tool(["pause"]).set("/linux/resources", resources));
+    let (scope, pid) = (scope_of(&container), container.pid());
+    // systemd keeps whole hundredths of a CPU.
+    let flags = ["--memory", "33554432", "--cpu-quota", "12345", "--pids-limit", "17"];
+    sb.call(["update"]).args(flags).arg(&container.id).output().ok();
+    let look = || {
+        [
+            limit(pid, "memory", "memory.limit_in_bytes", "memory.max"),
+            limit(pid, "pids", "pids.max", "pids.max"),
+            limit(pid, "cpu", "cpu.cfs_quota_us", "cpu.max"),
+        ]
+    };
+    assert_eq!(look(), ["33554432", "17", if is_unified() { "12345 100000" } else { "12345" }]);
+    assert_eq!(property(&scope, "TasksMax"), "17");
+    assert_eq!(property(&scope, "CPUQuotaPerSecUSec"), "130ms");
+    assert_eq!(property(&scope, if is_unified() { "MemoryMax" } else { "MemoryLimit" }), "33554432");
+    systemctl(&["daemon-reload"]);
+    assert_eq!(look()[..2], ["33554432", "17"]);
 }
 
 fn a_container_without_limits_has_none_of_systemds_either(sb: &Sandbox) {

@@ -3,7 +3,7 @@
 use super::id::ContainerId;
 use super::status::{Verb, permit};
 use super::{Store, Warning};
-use crate::cgroups::{Group, update::apply_update};
+use crate::cgroups::{Group, systemd, update::apply_update};
 use crate::error::{Error, Result};
 use crate::plan::Step;
 
@@ -22,8 +22,8 @@ pub fn update(store: &Store, id: &ContainerId, plan: PlanLimits, warnings: &mut 
         return Err(Error::WrongStatus(text.to_owned()));
     }
     let steps = plan(&record.group, warnings)?;
-    // Files are all there is to a cgroup of corten's own.
-    apply_update(&steps, || Ok(()))
+    // Files are all there is to a cgroup of corten's own; one of a unit is systemd's as well.
+    apply_update(&steps, || systemd::tell(&record.group))
 }
 
 #[cfg(test)]

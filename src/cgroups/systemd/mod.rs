@@ -9,14 +9,15 @@ pub mod plan;
 pub mod properties;
 pub mod unit;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use self::bus::{Manager, Refused};
 use self::properties::Property;
-use super::group::{Group, Unit};
-use super::members;
+use super::group::{Group, Unit, Version};
 use super::remove::Members;
-use crate::error::{Error, Result, SystemdTrouble};
+use super::{file, members};
+use crate::error::{Doing, Error, Result, SystemdTrouble};
 use crate::field::Field;
 
 /// How long systemd may take for all of one request. A scope is there in milliseconds.
@@ -51,6 +52,29 @@ pub fn refuse_taken(group: &Group) -> Result {
 pub fn stop(unit: &Unit, members: Members) -> Result {
     let kill = members == Members::Kill;
     with_manager(unit, "stop", async |manager: &Manager| manager.stop(&unit.name, kill).await)
+}
+
+/// Tells systemd of the limits that the files of the unit's cgroups hold, if there is a unit. systemd writes its own
+/// rounded ones there at once, so the exact ones are written again.
+pub fn tell(group: &Group) -> Result {
+    let Some(unit) = &group.unit else { return Ok(()) };
+    let mut files: Vec<(Version, PathBuf, &str, String)> = Vec::new();
+    for place in group.places.iter().filter(|place| place.is_systemds()) {
+        for name in properties::known_files(place.version) {
+            let path = place.dir().join(name);
+            if let Ok(text) = file::read(&path) {
+                files.push((place.version, path, name, text));
+            }
+        }
+    }
+    let told: Vec<_> = files.iter().map(|(version, _, name, text)| (*version, *name, text.as_str())).collect();
+    set_properties(unit, &properties::plan_files(&told))?;
+    for (_, path, _, exact) in &files {
+        if file::read(path).is_ok_and(|now| now != *exact) {
+            file::write(path, exact.trim_end().as_bytes()).doing(|| format!("write {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells systemd of changed limits, until the next boot. Without it the next `daemon-reload` would undo them.

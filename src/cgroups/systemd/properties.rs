@@ -225,6 +225,71 @@ fn plan_unified(file: &str, value: &str) -> Vec<Property> {
     }
 }
 
+/// The files whose values systemd has properties for.
+pub fn known_files(version: Version) -> &'static [&'static str] {
+    match version {
+        Version::V1 => &[
+            "blkio.weight",
+            "cpu.cfs_period_us",
+            "cpu.cfs_quota_us",
+            "cpu.shares",
+            "memory.limit_in_bytes",
+            "pids.max",
+        ],
+        Version::V2 => &[
+            "cpu.max",
+            "cpu.weight",
+            "cpuset.cpus",
+            "cpuset.mems",
+            "io.weight",
+            "memory.high",
+            "memory.low",
+            "memory.max",
+            "memory.min",
+            "memory.swap.max",
+            "pids.max",
+        ],
+    }
+}
+
+/// What the files of a unit's cgroups hold, as its properties: for an update, after which systemd is to know the limits
+/// that there are, whichever of them have changed.
+pub fn plan_files(files: &[(Version, &str, &str)]) -> Vec<Property> {
+    let v1 = |wanted: &str| {
+        let found = files.iter().find(|(version, name, _)| *version == Version::V1 && *name == wanted);
+        found.and_then(|(.., value)| value.trim().parse::<i64>().ok())
+    };
+    let mut properties = Vec::new();
+    for (version, name, value) in files {
+        let value = value.lines().next().unwrap_or_default().trim();
+        let number = value.parse::<u64>().ok();
+        let mut one = |property: &str, number: u64| properties.push(Property::new(property, Value::Uint64(number)));
+        match (version, *name, number) {
+            // The weight of an idle cgroup.
+            (Version::V2, "cpu.weight", Some(0)) => {
+                properties.push(Property::new("CPUWeight", Value::Uint64(0)).since(252));
+            }
+            (Version::V2, name, _) => properties.extend(plan_unified(name, value)),
+            (Version::V1, "blkio.weight", Some(weight)) => one("BlockIOWeight", weight),
+            (Version::V1, "cpu.shares", Some(shares)) => one("CPUShares", shares),
+            // Version 1 shows no limit as the largest number of whole pages.
+            (Version::V1, "memory.limit_in_bytes", Some(limit)) => {
+                one("MemoryLimit", if limit >= 1 << 62 { INFINITY } else { limit });
+            }
+            (Version::V1, "pids.max", number) => one("TasksMax", number.map_or(INFINITY, |most| most.max(1))),
+            (Version::V1, "cpu.cfs_quota_us", _) => {
+                let period = v1("cpu.cfs_period_us").and_then(|period| u64::try_from(period).ok());
+                let quota = v1("cpu.cfs_quota_us").and_then(|quota| u64::try_from(quota).ok());
+                properties.push(quota_property(quota, period.unwrap_or(PERIOD)));
+                let period = period.map(|period| Property::new("CPUQuotaPeriodUSec", Value::Uint64(period)).since(242));
+                properties.extend(period);
+            }
+            _ => {}
+        }
+    }
+    keep_last(properties)
+}
+
 /// `max`, `50000`, or either with a period behind it.
 fn plan_cpu_max(value: &str) -> Vec<Property> {
     let mut words = value.split_whitespace();
@@ -362,6 +427,50 @@ mod tests {
                 "TasksMax=7"
             ]
         );
+    }
+
+    #[test]
+    fn files_are_told_as_they_are() {
+        let words = |files: &[(Version, &str, &str)]| {
+            let word = |property: Property| match property.value {
+                Value::Uint64(INFINITY) => format!("{}=infinity", property.name),
+                Value::Uint64(number) => format!("{}={number}", property.name),
+                other => format!("{}={other:?}", property.name),
+            };
+            plan_files(files).into_iter().map(word).collect::<Vec<_>>()
+        };
+        let v1 = [
+            (Version::V1, "cpu.cfs_period_us", "50000\n"),
+            (Version::V1, "cpu.cfs_quota_us", "12345\n"),
+            (Version::V1, "memory.limit_in_bytes", "9223372036854771712\n"),
+            (Version::V1, "pids.max", "max\n"),
+            (Version::V1, "cpu.shares", "1024\n"),
+        ];
+        let expected = [
+            "CPUQuotaPerSecUSec=250000",
+            "CPUQuotaPeriodUSec=50000",
+            "MemoryLimit=infinity",
+            "TasksMax=infinity",
+            "CPUShares=1024",
+        ];
+        assert_eq!(words(&v1), expected);
+        let v2 = [
+            (Version::V2, "cpu.max", "max 100000\n"),
+            (Version::V2, "cpu.weight", "0\n"),
+            (Version::V2, "cpuset.cpus", "\n"),
+            (Version::V2, "io.weight", "default 100\n8:0 50\n"),
+            (Version::V2, "memory.max", "67108864\n"),
+            (Version::V2, "pids.max", "0\n"),
+        ];
+        let expected = [
+            "CPUQuotaPerSecUSec=infinity",
+            "CPUQuotaPeriodUSec=100000",
+            "CPUWeight=0",
+            "IOWeight=100",
+            "MemoryMax=67108864",
+            "TasksMax=1",
+        ];
+        assert_eq!(words(&v2), expected);
     }
 
     #[test]
