@@ -46,7 +46,8 @@ const MISTAKES: &[(&str, Edit, &[&str])] = &[
     ),
     (
         "a disk that isn't there",
-        |c| mount(c, "overlay", "overlay", "/data", json!(["lowerdir=/no/lower"])),
+        // Two, because Linux before 6.5 minds that there is only one before it looks for it.
+        |c| mount(c, "overlay", "overlay", "/data", json!(["lowerdir=/no/lower:/no/other"])),
         &["mounts[6]: mount overlay", "No such file", "lowerdir="],
     ),
     (

@@ -590,7 +590,9 @@ fn ids_of_a_bind_are_mapped_by_the_mount_s_own_maps(sb: &Sandbox) {
 
 fn a_recursive_id_map_reaches_submounts(sb: &Sandbox) {
     sb.only_corten("has idmapped mounts");
-    let top = nested(sb);
+    // Both of the sandbox's own file system: a tmpfs takes no id map before Linux 6.3.
+    let (top, other) = (sb.tree("top", &[("sub/", "")]), sb.tree("other", &[("file", "")]));
+    sb.mount(other.to_str().unwrap(), &top.join("sub"), None, MsFlags::MS_BIND, "");
     let map = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);
     let mount = |to: &str, option: &str| json!({"destination": to, "type": "bind", "source": top, "options": ["rbind", option], "uidMappings": map, "gidMappings": map});
     let bundle = sb.bundle().mount(mount("/one", "idmap")).mount(mount("/all", "ridmap"));
