@@ -50,6 +50,7 @@ pub const CASES: &[Case] = cases![
     an_init_that_its_own_limit_kills_is_reported_so,
     limits_of_a_living_container_change_in_an_order_that_the_kernel_takes,
     a_memory_limit_below_what_is_in_use_says_how_much_that_is,
+    limits_take_permission_and_say_so,
     nothing_is_left_after_a_limit_that_fails,
     all_resources_at_once_are_all_there,
 ];
@@ -592,6 +593,33 @@ fn a_memory_limit_below_what_is_in_use_says_how_much_that_is(sb: &Sandbox) {
     let why = refused.unwrap_err()[0].to_string();
     assert!(why.contains("rejecting memory limit 4096 <= usage "), "{why}");
     container.stop();
+}
+
+fn limits_take_permission_and_say_so(sb: &Sandbox) {
+    sb.needs_program("/usr/bin/setpriv", "util-linux");
+    let path = own_path(sb);
+    let _ = need("pids", &path);
+    let home = sb.tree("user", &[]);
+    std::os::unix::fs::chown(&home, Some(1000), Some(1000)).unwrap();
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    let bundle = sb
+        .bundle()
+        .tool(["true"])
+        .namespace("user", None)
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map)
+        .set("/linux/resources", json!({"pids": {"limit": 5}}))
+        .build();
+    let call = sb.call(["run", "--bundle"]).bare().shared().global(&["--root", home.join("state").to_str().unwrap()]);
+    let call = call.under(&["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
+    let output = call.env("XDG_RUNTIME_DIR", &home).arg(&bundle.dir).arg(sb.id()).output();
+    output.fails_with(&[
+        "unable to apply cgroup configuration",
+        "permission denied",
+        "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+        "Delegate=yes",
+    ]);
+    sb.assert_nothing_left();
 }
 
 /// The first limits hold, the last one fails, and all cgroups with their parents go.
