@@ -50,6 +50,7 @@ pub const CASES: &[Case] = cases![
     an_init_that_its_own_limit_kills_is_reported_so,
     limits_of_a_living_container_change_in_an_order_that_the_kernel_takes,
     a_memory_limit_below_what_is_in_use_says_how_much_that_is,
+    limits_take_permission_and_say_so,
     nothing_is_left_after_a_limit_that_fails,
     all_resources_at_once_are_all_there,
 ];
@@ -78,9 +79,9 @@ impl At {
 
 fn place(controller: &str, path: &str) -> Option<At> {
     let layout = Layout::probe();
-    let name = path.trim_start_matches('/');
+    let name = relative(path);
     if let Some(hierarchy) = layout.v1(controller) {
-        return Some(At { dir: hierarchy.mount.join(name), v2: false });
+        return Some(At { dir: hierarchy.mount.join(&name), v2: false });
     }
     let unified = layout.unified.filter(|unified| unified.controllers.iter().any(|known| known == controller))?;
     Some(At { dir: unified.mount.join(name), v2: true })
@@ -95,9 +96,25 @@ fn need_block_io(path: &str) -> At {
     place("blkio", path).unwrap_or_else(|| need("io", path))
 }
 
-/// An absolute cgroupsPath that is this sandbox's own, and is looked for when the test has ended.
+/// Whether every call of the suite makes its cgroups by systemd.
+fn by_systemd() -> bool {
+    std::env::var("CORTEN_TEST_FLAGS").is_ok_and(|flags| flags.contains("--systemd-cgroup"))
+}
+
+/// A cgroupsPath that is this sandbox's own, and is looked for when the test has ended.
 fn own_path(sb: &Sandbox) -> String {
-    format!("/{}", sb.id())
+    match by_systemd() {
+        true => format!("system.slice:ct:{}", sb.id().trim_start_matches("ct-")),
+        false => format!("/{}", sb.id()),
+    }
+}
+
+/// Where a cgroupsPath leads to in each hierarchy: `slice:prefix:name` is the scope `prefix-name` in the slice.
+fn relative(path: &str) -> PathBuf {
+    match path.split(':').collect::<Vec<_>>()[..] {
+        [slice, prefix, name] => Path::new(slice).join(format!("{prefix}-{name}.scope")),
+        _ => path.trim_start_matches('/').into(),
+    }
 }
 
 fn bundle<'w>(sb: &Sandbox, path: &str, resources: Value, tool: impl IntoIterator<Item = &'w str>) -> Bundle {
@@ -383,7 +400,7 @@ fn rdma_limits_are_what_the_config_says(sb: &Sandbox) {
 fn unified_files_are_written_where_version_2_is(sb: &Sandbox) {
     let path = own_path(sb);
     let Some(unified) = Layout::probe().unified else { skip("this host doesn't mount version 2") };
-    let at = At { dir: unified.mount.join(path.trim_start_matches('/')), v2: true };
+    let at = At { dir: unified.mount.join(relative(&path)), v2: true };
     let mut files = json!({"cgroup.max.depth": "4", "cgroup.max.descendants": "11"});
     for (controller, file, value) in
         [("memory", "memory.high", "67108864"), ("hugetlb", "hugetlb.2MB.max", "2097152"), ("pids", "pids.max", "77")]
@@ -512,7 +529,7 @@ fn group(path: &str) -> Group {
         version,
         controllers: controllers.to_vec(),
         mount: mount.to_owned(),
-        path: path.trim_start_matches('/').into(),
+        path: relative(path),
         made: 0,
     };
     let v1 = layout.v1.iter().map(|hierarchy| place(Version::V1, &hierarchy.controllers, &hierarchy.mount));
@@ -594,10 +611,39 @@ fn a_memory_limit_below_what_is_in_use_says_how_much_that_is(sb: &Sandbox) {
     container.stop();
 }
 
+fn limits_take_permission_and_say_so(sb: &Sandbox) {
+    sb.needs_program("/usr/bin/setpriv", "util-linux");
+    let path = own_path(sb);
+    let _ = need("pids", &path);
+    let home = sb.tree("user", &[]);
+    std::os::unix::fs::chown(&home, Some(1000), Some(1000)).unwrap();
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    let bundle = sb
+        .bundle()
+        .tool(["true"])
+        .namespace("user", None)
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map)
+        .set("/linux/resources", json!({"pids": {"limit": 5}}))
+        .build();
+    let call = sb.call(["run", "--bundle"]).bare().shared().global(&["--root", home.join("state").to_str().unwrap()]);
+    let call = call.under(&["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
+    let output = call.env("XDG_RUNTIME_DIR", &home).arg(&bundle.dir).arg(sb.id()).output();
+    output.fails_with(&[
+        "unable to apply cgroup configuration",
+        "permission denied",
+        "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+        "Delegate=yes",
+    ]);
+    sb.assert_nothing_left();
+}
+
 /// The first limits hold, the last one fails, and all cgroups with their parents go.
 fn nothing_is_left_after_a_limit_that_fails(sb: &Sandbox) {
-    let name = own_path(sb);
-    let path = format!("{name}/above/web");
+    if by_systemd() {
+        skip("with systemd the cgroups above are systemd's own");
+    }
+    let path = format!("{}/above/web", own_path(sb));
     let at = need("memory", &path);
     let rule = json!([{"major": 4095, "minor": 1, "rate": 1000}]);
     let _ = need_block_io(&path);

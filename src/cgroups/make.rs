@@ -200,3 +200,29 @@ fn enable(make: &Make, dir: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_first_file_that_is_there_is_written_and_a_missing_one_may_be_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| c_string(&dir.path().join(name));
+        let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        let apply = |op: Op| apply_host(&op, &mut Slots::with_room(0));
+        fs::write(dir.path().join("b"), "").unwrap();
+        fs::write(dir.path().join("c"), "").unwrap();
+        let choices = ["a", "b", "c"].map(|name| (path(name), CString::new(format!("to {name}")).unwrap()));
+        assert_eq!(apply(Op::WriteFirst { choices: choices.to_vec() }), Ok(()));
+        assert_eq!([text("b"), text("c")], ["to b", ""]);
+        let missing = Err(Trouble::new(Call::Open, Errno::ENOENT));
+        assert_eq!(apply(Op::WriteFirst { choices: choices[..1].to_vec() }), missing);
+        assert_eq!(apply(Op::Write { file: path("a"), value: c"1".to_owned() }), missing);
+        assert_eq!(apply(Op::WriteIfPresent { file: path("a"), value: c"1".to_owned() }), Ok(()));
+        assert_eq!(apply(Op::WriteIfPresent { file: path("c"), value: c"2".to_owned() }), Ok(()));
+        assert_eq!(text("c"), "2");
+        assert!(!dir.path().join("a").exists());
+    }
+}
