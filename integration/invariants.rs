@@ -272,14 +272,13 @@ fn domain(source: &Source) -> &str {
 /// The four domains, and every way from one into another. Planning a process asks what namespaces there are; the
 /// interpreter, on both sides, hands a step to the domain that knows it; a report asks a domain for its hints.
 const DOMAINS: [&str; 4] = ["namespaces", "cgroups", "rootfs", "process"];
-const BETWEEN_DOMAINS: [(&str, &str, &str); 20] = [
+const BETWEEN_DOMAINS: [(&str, &str, &str); 19] = [
     ("process/init.rs", "cgroups/apply.rs", "apply"),
     ("process/init.rs", "namespaces/apply.rs", "apply"),
     ("process/init.rs", "namespaces/mod.rs", "Op"),
     ("process/init.rs", "rootfs/apply/mod.rs", "apply"),
     ("process/launch.rs", "cgroups/adopt.rs", "apply_adopt"),
     ("process/launch.rs", "cgroups/make.rs", "apply_host"),
-    ("process/launch.rs", "cgroups/reason.rs", "is_out_of_memory"),
     ("process/launch.rs", "namespaces/adopt.rs", "apply_adopt"),
     ("process/launch.rs", "namespaces/apply.rs", "apply_host"),
     ("process/launch.rs", "rootfs/apply/mod.rs", "apply_host"),
