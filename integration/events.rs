@@ -181,11 +181,13 @@ fn events_of_a_hungry_container(sb: &Sandbox, bundle: &Bundle) -> Vec<String> {
 }
 
 fn an_oom_kill_is_told(sb: &Sandbox) {
+    sb.needs_counters_of_the_dead();
     let types = events_of_a_hungry_container(sb, &sb.bundle().tool(["child", "eat", "64"]).build());
     assert!(types.iter().any(|kind| kind == "oom"), "{types:?}");
 }
 
 fn an_oom_kill_of_the_init_is_told(sb: &Sandbox) {
+    sb.needs_counters_of_the_dead();
     let types = events_of_a_hungry_container(sb, &sb.bundle().tool(["eat", "64"]).build());
     assert!(types.iter().any(|kind| kind == "oom"), "{types:?}");
 }

@@ -26,6 +26,7 @@ fn every_recorded_config_is_well_formed(_: &Sandbox) {
 }
 
 fn every_recorded_config_is_planned(sb: &Sandbox) {
+    sb.needs_cgroupfs();
     sb.only_corten("has a plan");
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut wrong = Vec::new();
@@ -34,6 +35,10 @@ fn every_recorded_config_is_planned(sb: &Sandbox) {
         let bundle = sb.tree(&name, &[]);
         fs::copy(&file, bundle.join("config.json")).unwrap();
         let output = sb.call(["plan", "--json", "--bundle"]).arg(&bundle).output();
+        // A machine without a controller can't hold its limits, and says so.
+        if output.stderr.contains("this host's control groups have no ") {
+            continue;
+        }
         if output.code != 0 {
             wrong.push(format!("{name}: {}", output.stderr.trim_end()));
             continue;

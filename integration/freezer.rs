@@ -151,6 +151,7 @@ fn without_a_cgroup_pause_says_what_is_missing(sb: &Sandbox) {
 }
 
 fn a_frozen_cgroup_is_refused_by_create(sb: &Sandbox) {
+    sb.needs_cgroupfs();
     let id = sb.id();
     let frozen = crate::killing::own_cgroup(&id);
     let (file, freeze, thaw) = match frozen.join("freezer.state").exists() {
@@ -162,7 +163,7 @@ fn a_frozen_cgroup_is_refused_by_create(sb: &Sandbox) {
     let begun = Instant::now();
     let output = sb.call(["create", "--bundle"]).arg(&bundle.dir).arg(&id).output();
     let _ = fs::write(frozen.join(file), thaw);
-    output.fails();
+    output.fails_with(&["container's cgroup unexpectedly frozen"]);
     assert!(begun.elapsed() < Duration::from_secs(5));
     let _ = fs::remove_dir(&frozen);
     sb.assert_nothing_left();

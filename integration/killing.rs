@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use crate::harness::cgroups::members_of;
 use crate::harness::{Bundle, Case, Sandbox, cases};
 
 pub const CASES: &[Case] = cases![
@@ -105,7 +106,7 @@ fn a_fork_bomb_ends_with_one_kill(sb: &Sandbox) {
         let bundle = bundle.set("/linux/resources/pids/limit", 200);
         let bundle = if namespace { bundle } else { bundle.without_namespace("pid") };
         let container = sb.started(&bundle.build());
-        let members = hierarchy().join(&container.id).join("cgroup.procs");
+        let members = members_of(container.pid()).join("cgroup.procs");
         let count = || fs::read_to_string(&members).unwrap_or_default().lines().count();
         wait_until("it has grown", || count() > 20);
         sb.call(["kill", "--all"]).arg(&container.id).arg("KILL").output().ok();
@@ -166,7 +167,7 @@ fn what_outlived_its_init_is_killed_by_delete(sb: &Sandbox) {
 fn a_plain_delete_spares_who_came_from_elsewhere(sb: &Sandbox) {
     sb.only_corten("tells who keeps a cgroup");
     let container = sb.started(&sb.bundle().tool(["pause"]).build());
-    let mut stranger = Stranger::in_cgroup(&hierarchy().join(&container.id));
+    let mut stranger = Stranger::in_cgroup(&members_of(container.pid()));
     container.stop();
     let output = container.verb("delete");
     output.fails_with(&["remove the cgroup", &container.id, &format!("kept by process {} \"sleep\"", stranger.0.id())]);
@@ -178,12 +179,14 @@ fn a_plain_delete_spares_who_came_from_elsewhere(sb: &Sandbox) {
 }
 
 fn a_failed_create_leaves_an_inhabited_cgroup_and_its_processes_alone(sb: &Sandbox) {
+    sb.needs_cgroupfs();
     let id = sb.id();
     let cgroup = own_cgroup(&id);
     let mut stranger = Stranger::in_cgroup(&cgroup);
     let bundle = sb.bundle().tool(["pause"]).set("/linux/cgroupsPath", format!("/{id}")).build();
     let begun = Instant::now();
-    sb.call(["create", "--bundle"]).arg(&bundle.dir).arg(&id).output().fails();
+    let output = sb.call(["create", "--bundle"]).arg(&bundle.dir).arg(&id).output();
+    output.fails_with(&["container's cgroup is not empty: 1 process(es) found"]);
     assert!(begun.elapsed() < Duration::from_secs(5), "it waited for a stranger: {:?}", begun.elapsed());
     assert!(stranger.lives() && cgroup.exists());
     drop(stranger);
@@ -192,6 +195,7 @@ fn a_failed_create_leaves_an_inhabited_cgroup_and_its_processes_alone(sb: &Sandb
 }
 
 fn an_init_out_of_memory_is_told_with_its_limit(sb: &Sandbox) {
+    sb.needs_cgroupfs();
     let root = Path::new("/sys/fs/cgroup");
     let id = sb.id();
     let (dir, limit) = match root.join("memory/memory.limit_in_bytes").exists() {

@@ -10,6 +10,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, mkdirat};
 
+use crate::harness::cgroups::{cgroups_named, members_of};
 use crate::harness::{Case, Pidfd, Sandbox, cases};
 use crate::killing::{hierarchy, wait_until};
 
@@ -27,20 +28,13 @@ pub const CASES: &[Case] = cases![
     many_at_once_leave_no_cgroup,
 ];
 
-/// Every directory of this name in any hierarchy.
-fn cgroups_of(id: &str) -> Vec<PathBuf> {
-    let root = Path::new("/sys/fs/cgroup");
-    let below = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    below.chain([root.to_owned()]).map(|dir| dir.join(id)).filter(|dir| dir.exists()).collect()
-}
-
 fn waiting(sb: &Sandbox) -> crate::harness::Bundle {
     sb.bundle().tool(["pause"]).build()
 }
 
 fn cgroups_made_inside_go_with_the_container(sb: &Sandbox) {
     let container = sb.started(&waiting(sb));
-    let made = cgroups_of(&container.id);
+    let made = cgroups_named(&container.id);
     assert!(!made.is_empty());
     for dir in made {
         fs::create_dir_all(dir.join("a/b/c")).unwrap();
@@ -48,14 +42,14 @@ fn cgroups_made_inside_go_with_the_container(sb: &Sandbox) {
     }
     container.stop();
     container.verb("delete").ok();
-    assert_eq!(cgroups_of(&container.id), [] as [PathBuf; 0]);
+    assert_eq!(cgroups_named(&container.id), [] as [PathBuf; 0]);
     sb.assert_nothing_left();
 }
 
 fn a_tree_deeper_than_any_path_is_removed(sb: &Sandbox) {
     const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
     let container = sb.started(&waiting(sb));
-    let mut here = nix::fcntl::open(&hierarchy().join(&container.id), DIRECTORY, Mode::empty()).unwrap();
+    let mut here = nix::fcntl::open(&members_of(container.pid()), DIRECTORY, Mode::empty()).unwrap();
     // 3000 times 8 bytes are six times the longest path, and three times a table of descriptors.
     let mut depth = 0;
     for _ in 0..3000 {
@@ -68,28 +62,28 @@ fn a_tree_deeper_than_any_path_is_removed(sb: &Sandbox) {
     drop(here);
     assert!(depth >= 10, "only {depth} deep");
     sb.call(["delete", "--force"]).arg(&container.id).output().ok();
-    assert_eq!(cgroups_of(&container.id), [] as [PathBuf; 0]);
+    assert_eq!(cgroups_named(&container.id), [] as [PathBuf; 0]);
 }
 
 fn a_wide_tree_is_removed(sb: &Sandbox) {
     let container = sb.started(&waiting(sb));
-    let dir = hierarchy().join(&container.id);
+    let dir = members_of(container.pid());
     for number in 0..2000 {
         fs::create_dir(dir.join(format!("wide-{number}"))).unwrap();
     }
     sb.call(["delete", "--force"]).arg(&container.id).output().ok();
-    assert_eq!(cgroups_of(&container.id), [] as [PathBuf; 0]);
+    assert_eq!(cgroups_named(&container.id), [] as [PathBuf; 0]);
 }
 
 fn names_are_bytes(sb: &Sandbox) {
     use std::os::unix::ffi::OsStrExt;
     let container = sb.started(&waiting(sb));
-    let dir = hierarchy().join(&container.id);
+    let dir = members_of(container.pid());
     for name in [&b"\xff\xfe"[..], b" ", b"-rf", b"...", b"a\tb", &[b'x'; 200]] {
         fs::create_dir(dir.join(std::ffi::OsStr::from_bytes(name))).unwrap();
     }
     sb.call(["delete", "--force"]).arg(&container.id).output().ok();
-    assert_eq!(cgroups_of(&container.id), [] as [PathBuf; 0]);
+    assert_eq!(cgroups_named(&container.id), [] as [PathBuf; 0]);
 }
 
 /// A container of the host's pid namespace with children, each moved into a cgroup of its own.
@@ -99,7 +93,7 @@ fn spread<'a>(sb: &'a Sandbox, below: &[&str]) -> (crate::harness::Bundle, Strin
     let id = sb.id();
     sb.call(["create", "--bundle"]).arg(&bundle.dir).arg(&id).output().ok();
     sb.call(["start"]).arg(&id).output().ok();
-    let dir = hierarchy().join(&id);
+    let dir = members_of(sb.call(["state"]).arg(&id).output().json()["pid"].as_i64().unwrap() as i32);
     let members = || fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     wait_until("the children are there", || members().lines().count() == below.len() + 1);
     let pid = sb.call(["state"]).arg(&id).output().json()["pid"].to_string();
@@ -114,7 +108,7 @@ fn spread<'a>(sb: &'a Sandbox, below: &[&str]) -> (crate::harness::Bundle, Strin
 fn a_container_in_its_own_sub_cgroups_is_deleted_by_force(sb: &Sandbox) {
     let (_bundle, id, _, _) = spread(sb, &["a", "a/b/c", "d"]);
     sb.call(["delete", "--force"]).arg(&id).output().ok();
-    assert_eq!(cgroups_of(&id), [] as [PathBuf; 0]);
+    assert_eq!(cgroups_named(&id), [] as [PathBuf; 0]);
     sb.assert_nothing_left();
 }
 
@@ -127,12 +121,13 @@ fn what_was_frozen_below_is_deleted_by_force(sb: &Sandbox) {
     fs::write(dir.join("a/b").join(file), value).unwrap();
     fs::write(dir.join("a").join(file), value).unwrap();
     sb.call(["delete", "--force"]).arg(&id).output().ok();
-    assert_eq!(cgroups_of(&id), [] as [PathBuf; 0]);
+    assert_eq!(cgroups_named(&id), [] as [PathBuf; 0]);
     sb.assert_nothing_left();
 }
 
 fn who_keeps_making_cgroups_does_not_stop_a_forced_delete(sb: &Sandbox) {
     sb.needs_program("/usr/bin/busybox", "busybox-static");
+    sb.needs_cgroupfs();
     let dir = hierarchy();
     // The container has its own cgroup writable, makes cgroups in it as fast as it can, and moves into them.
     let script = "n=0; while true; do n=$((n+1)); busybox mkdir /cg/s$n /cg/s$n/t; \
@@ -153,13 +148,13 @@ fn who_keeps_making_cgroups_does_not_stop_a_forced_delete(sb: &Sandbox) {
     sb.call(["start"]).arg(&id).output().ok();
     wait_until("it has made some", || own.join("s20").exists());
     sb.call(["delete", "--force"]).arg(&id).output().ok();
-    assert_eq!(cgroups_of(&id), [] as [PathBuf; 0]);
+    assert_eq!(cgroups_named(&id), [] as [PathBuf; 0]);
     sb.assert_nothing_left();
 }
 
 fn threads_in_cgroups_of_their_own_do_not_stop_a_forced_delete(sb: &Sandbox) {
     let container = sb.started(&waiting(sb));
-    let unified = cgroups_of(&container.id).into_iter().find(|dir| dir.join("cgroup.type").exists());
+    let unified = cgroups_named(&container.id).into_iter().find(|dir| dir.join("cgroup.type").exists());
     let Some(dir) = unified else { crate::harness::skip("threaded cgroups are of version 2") };
     fs::create_dir_all(dir.join("threads/inner")).unwrap();
     for below in ["threads", "threads/inner"] {
@@ -169,7 +164,7 @@ fn threads_in_cgroups_of_their_own_do_not_stop_a_forced_delete(sb: &Sandbox) {
     }
     fs::write(dir.join("threads/inner/cgroup.threads"), container.pid().to_string()).unwrap();
     sb.call(["delete", "--force"]).arg(&container.id).output().ok();
-    assert_eq!(cgroups_of(&container.id), [] as [PathBuf; 0]);
+    assert_eq!(cgroups_named(&container.id), [] as [PathBuf; 0]);
     sb.assert_nothing_left();
 }
 
@@ -191,7 +186,7 @@ fn a_create_killed_at_any_moment_leaves_no_cgroup(sb: &Sandbox) {
         running.signal(Signal::SIGKILL);
         running.wait();
         sb.call(["delete", "--force"]).arg(&id).output().ok();
-        assert_eq!(cgroups_of(&id), [] as [PathBuf; 0], "killed at {moment}/{MOMENTS} of {whole:?}");
+        assert_eq!(cgroups_named(&id), [] as [PathBuf; 0], "killed at {moment}/{MOMENTS} of {whole:?}");
     }
     sb.assert_nothing_left();
 }

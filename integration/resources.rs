@@ -20,7 +20,7 @@ use corten::plan;
 use corten::slots::Slots;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Case, Sandbox, cases, skip};
+use crate::harness::{Bundle, Case, Sandbox, by_systemd, cases, skip};
 
 pub const CASES: &[Case] = cases![
     memory_limits_are_what_the_config_says,
@@ -97,10 +97,6 @@ fn need_block_io(path: &str) -> At {
 }
 
 /// Whether every call of the suite makes its cgroups by systemd.
-fn by_systemd() -> bool {
-    std::env::var("CORTEN_TEST_FLAGS").is_ok_and(|flags| flags.contains("--systemd-cgroup"))
-}
-
 /// A cgroupsPath that is this sandbox's own, and is looked for when the test has ended.
 fn own_path(sb: &Sandbox) -> String {
     match by_systemd() {
@@ -173,6 +169,7 @@ fn no_limit_of_memory_is_a_limit_of_nothing(sb: &Sandbox) {
 }
 
 fn a_container_beyond_its_memory_limit_is_killed(sb: &Sandbox) {
+    sb.needs_counters_of_the_dead();
     let path = own_path(sb);
     let at = need("memory", &path);
     let small = json!({"memory": {"limit": 24 * MIB}});
@@ -221,6 +218,7 @@ fn cpu_shares_quota_and_period_are_what_the_config_says(sb: &Sandbox) {
 }
 
 fn a_quota_throttles(sb: &Sandbox) {
+    sb.needs_counters_of_the_dead();
     let path = own_path(sb);
     let at = need("cpu", &path);
     let resources = json!({"cpu": {"quota": 2000, "period": 20000}});
@@ -282,10 +280,11 @@ fn a_pids_limit_stops_forks(sb: &Sandbox) {
     let path = own_path(sb);
     let at = need("pids", &path);
     let tools = ["spawn", "2", ";", "try", "spawn", "1"];
-    let container = sb.started(&bundle(sb, &path, json!({"pids": {"limit": 3}}), tools));
-    container.wait();
+    let container = sb.create(&bundle(sb, &path, json!({"pids": {"limit": 3}}), tools));
     let max = PidController::new(at.dir.clone(), at.dir.clone(), at.v2).get_pid_max().unwrap();
     assert_eq!(max.to_string(), "3");
+    container.start();
+    container.wait();
     let output = container.output();
     let lines: Vec<_> = output.lines().filter(|line| !line.starts_with("child")).collect();
     assert_eq!(lines, ["EAGAIN"], "{output}");
@@ -507,6 +506,7 @@ fn a_late_limit_that_is_refused_is_named_too(sb: &Sandbox) {
 }
 
 fn an_init_that_its_own_limit_kills_is_reported_so(sb: &Sandbox) {
+    sb.needs_counters_of_the_dead();
     let path = own_path(sb);
     let at = need("memory", &path);
     let mut memory = json!({"limit": 4096});

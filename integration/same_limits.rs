@@ -8,45 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::harness::cgroups::cgroups_of;
 use crate::harness::{Case, Sandbox, cases, skip};
 
 pub const CASES: &[Case] =
     cases![one_config_gives_the_same_limits_on_every_layout, what_is_limited_is_really_out_of_reach,];
 
 const MIB: u64 = 1 << 20;
-
-/// The cgroups of a process: controller (or `` for version 2) to directory.
-fn cgroups_of(pid: i32) -> BTreeMap<String, PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
-    let mut found = BTreeMap::new();
-    for line in own.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next().unwrap(), parts.next().unwrap());
-        let mount = mounts.lines().find_map(|line| {
-            let (place, kind) = line.split_once(" - ")?;
-            let mut kind = kind.split(' ');
-            let (fstype, options) = (kind.next()?, kind.nth(1)?);
-            let is_it = match controllers {
-                "" => fstype == "cgroup2",
-                names => fstype == "cgroup" && names.split(',').all(|name| options.split(',').any(|o| o == name)),
-            };
-            is_it.then(|| place.split(' ').nth(4)).flatten()
-        });
-        let Some(mount) = mount else { continue };
-        let dir = Path::new(mount).join(path.trim_start_matches('/'));
-        if controllers.is_empty() {
-            for controller in fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default().split_whitespace()
-            {
-                found.insert(controller.to_owned(), dir.clone());
-            }
-            found.insert(String::new(), dir);
-        } else {
-            found.extend(controllers.split(',').map(|name| (name.to_owned(), dir.clone())));
-        }
-    }
-    found
-}
 
 /// The controllers that a container can have here: those of a process in a fresh cgroup.
 fn controllers() -> Vec<String> {

@@ -10,6 +10,7 @@
 //! machines use both (`integration/vm/`).
 
 mod bundle;
+pub mod cgroups;
 mod container;
 mod runtime;
 mod sandbox;
@@ -19,7 +20,7 @@ mod sys;
 
 pub use bundle::{Bundle, BundleBuilder, tool};
 pub use container::Container;
-pub use runtime::{Flavour, Lines, Output, Running};
+pub use runtime::{Flavour, Lines, Output, Running, by_systemd};
 pub use sandbox::{Sandbox, runtime_path};
 pub use sockets::{Pty, SocketServer};
 pub use suite::{Case, main, skip};

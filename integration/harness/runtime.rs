@@ -63,6 +63,11 @@ pub struct Call<'a> {
     group: bool,
 }
 
+/// Whether systemd makes the control groups in this run of the suite. Its paths have another form.
+pub fn by_systemd() -> bool {
+    flags_of_all_calls().iter().any(|flag| flag == "--systemd-cgroup")
+}
+
 /// The words of `CORTEN_TEST_FLAGS`.
 fn flags_of_all_calls() -> Vec<OsString> {
     let flags = std::env::var("CORTEN_TEST_FLAGS").unwrap_or_default();

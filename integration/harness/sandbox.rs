@@ -126,6 +126,20 @@ impl Sandbox {
         }
     }
 
+    /// Skips where the counters of a cgroup go with its last process: systemd removes a scope then.
+    pub fn needs_counters_of_the_dead(&self) {
+        if super::by_systemd() {
+            skip("systemd removes the counters of a scope with its last process");
+        }
+    }
+
+    /// Skips where systemd makes the control groups: the test is about a path of corten's own.
+    pub fn needs_cgroupfs(&self) {
+        if super::by_systemd() {
+            skip("the path is one of corten's own driver");
+        }
+    }
+
     /// Skips when a program of the machine is missing.
     pub fn needs_program(&self, path: &str, package: &str) {
         if !Path::new(path).exists() {

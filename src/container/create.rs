@@ -41,6 +41,10 @@ pub struct Creation<'a> {
 /// beside that.
 pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning>) -> Result<(Record, Launched)> {
     let id = ContainerId::parse(&creation.request.id)?;
+    // An id that is taken says more than the name of its unit.
+    if creation.plan.group.unit.is_some() && store.find(&id).is_ok() {
+        return Err(Error::AlreadyExists { id: id.to_string() });
+    }
     systemd::refuse_taken(&creation.plan.group).map_err(|error| error.field(Field::at("/linux/cgroupsPath")))?;
     let mut record = new_record(creation);
     let guard = store.create(&id, &record)?;

@@ -318,9 +318,19 @@ impl Conversation<'_, '_> {
     fn adopt(&mut self) -> Result {
         let plan = self.launch.plan;
         for (index, step) in plan.adopt.iter().enumerate() {
-            self.act(Stage::Adopt, index, step)?;
+            if let Err(error) = self.act(Stage::Adopt, index, step) {
+                return Err(self.own_words().unwrap_or(error));
+            }
         }
         self.go()
+    }
+
+    /// What a child that is no more has left to say: it tells more than a step that didn't find it.
+    fn own_words(&mut self) -> Option<Error> {
+        match self.page.fault().is_some() || wait::has_ended(self.pid) {
+            true => self.silence().err(),
+            false => None,
+        }
     }
 
     /// The child has set itself up.

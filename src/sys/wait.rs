@@ -43,6 +43,17 @@ pub fn wait(pid: i32) -> Effect<End> {
     }
 }
 
+/// Whether the child `pid` has ended; it is not reaped.
+pub fn has_ended(pid: i32) -> bool {
+    // SAFETY: siginfo_t is plain data, for which zeroes are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: info lives through the call.
+    let found = unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, options) };
+    // SAFETY: waitid has filled the fields of a child's end, or left the zeroes.
+    found == 0 && unsafe { info.si_pid() } == pid
+}
+
 /// Reaps one ended child if there is one: its pid and end. `None` when none has ended, or there are no children.
 pub fn reap_one() -> Option<(i32, End)> {
     let mut status = 0;

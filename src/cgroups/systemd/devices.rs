@@ -5,25 +5,31 @@
 use oci_spec::runtime::LinuxDeviceCgroup;
 
 use super::properties::{Property, Value};
-use crate::cgroups::plan::devices::{Kind, Rule, Rules};
+use crate::cgroups::plan::devices::{Access, Kind, Rule, Rules};
 use crate::field::Field;
 
 /// The properties of a list of rules, which permit at least what every container may do. systemd can't say "everything
 /// but", so rules that begin with permitting everything leave its policy at `auto`.
 pub fn plan_devices(given: &[LinuxDeviceCgroup]) -> Vec<Property> {
     let rules = Rules::new(given, &Field::RUNTIME);
-    let mut list: Vec<(String, String)> = Vec::new();
+    let mut list: Vec<(String, Access)> = Vec::new();
     if !rules.allow {
         // What later rules take away of these, corten's own rules take away.
-        for rule in rules.list.iter().filter(|rule| rule.allow) {
-            for pattern in patterns(rule) {
-                let pair = (pattern, rule.access.to_string());
-                if !list.contains(&pair) {
-                    list.push(pair);
-                }
+        let allowing = || rules.list.iter().filter(|rule| rule.allow);
+        for (rule, kind) in allowing().flat_map(|rule| kinds(rule).map(move |kind| (rule, kind))) {
+            // systemd asks one entry for all letters of an access, so each has those of every other rule about its devices,
+            // but for rules about a part of them; and of two entries with one name it keeps the last.
+            let of_kind = allowing().filter(|other| kinds(other).any(|own| own == kind));
+            let beside = of_kind.filter(|other| overlap(rule, other) && !covers(rule, other));
+            let access = beside.fold(rule.access, |all, other| all.or(other.access));
+            let pattern = pattern(rule, kind);
+            match list.iter_mut().find(|(known, _)| *known == pattern) {
+                Some((_, known)) => *known = known.or(access),
+                None => list.push((pattern, access)),
             }
         }
     }
+    let list = list.into_iter().map(|(pattern, access)| (pattern, access.to_string())).collect();
     let policy = if rules.allow { "auto" } else { "strict" };
     vec![
         Property::new("DevicePolicy", Value::String(policy.to_owned())),
@@ -31,22 +37,36 @@ pub fn plan_devices(given: &[LinuxDeviceCgroup]) -> Vec<Property> {
     ]
 }
 
-/// systemd's names of the devices of a rule. A number of a major is understood since 240; a minor alone can't be said, so
+/// The kinds that a rule is about.
+fn kinds(rule: &Rule) -> impl Iterator<Item = Kind> + use<> {
+    let own = rule.kind;
+    Kind::ALL.into_iter().filter(move |kind| own.is_none_or(|own| own == *kind))
+}
+
+/// Whether there may be numbers that both rules speak of.
+fn overlap(one: &Rule, other: &Rule) -> bool {
+    let meet = |one: Option<u32>, other: Option<u32>| one.is_none() || other.is_none() || one == other;
+    meet(one.major, other.major) && meet(one.minor, other.minor)
+}
+
+/// Whether the one rule speaks of all numbers that the other speaks of.
+fn covers(one: &Rule, other: &Rule) -> bool {
+    let holds = |one: Option<u32>, other: Option<u32>| one.is_none() || one == other;
+    holds(one.major, other.major) && holds(one.minor, other.minor)
+}
+
+/// systemd's name of the devices of a rule. A number of a major is understood since 240; a minor alone can't be said, so
 /// every major is.
-fn patterns(rule: &Rule) -> Vec<String> {
-    let kinds = Kind::ALL.into_iter().filter(|kind| rule.kind.is_none_or(|own| own == *kind));
-    let pattern = |kind: Kind| {
-        let name = match kind {
-            Kind::Char => "char",
-            Kind::Block => "block",
-        };
-        match (rule.major, rule.minor) {
-            (None, _) => format!("{name}-*"),
-            (Some(major), None) => format!("{name}-{major}"),
-            (Some(major), Some(minor)) => format!("/dev/{name}/{major}:{minor}"),
-        }
+fn pattern(rule: &Rule, kind: Kind) -> String {
+    let name = match kind {
+        Kind::Char => "char",
+        Kind::Block => "block",
     };
-    kinds.map(pattern).collect()
+    match (rule.major, rule.minor) {
+        (None, _) => format!("{name}-*"),
+        (Some(major), None) => format!("{name}-{major}"),
+        (Some(major), Some(minor)) => format!("/dev/{name}/{major}:{minor}"),
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +103,9 @@ mod tests {
             {"allow": true, "type": "c", "minor": 3, "access": "r"},
             {"allow": true, "type": "a", "major": 7, "minor": 1, "access": "wr"},
         ]);
-        let list = ["/dev/char/10:229 rw", "block-8 r", "char-* r", "/dev/char/7:1 rw", "/dev/block/7:1 rw"];
+        // With the letters of what every container may do with all nodes. A rule about the minor 3 of every major may speak
+        // of the defaults' 1:3, so both have both's.
+        let list = ["/dev/char/10:229 rwm", "block-8 rm", "char-* rwm", "/dev/char/7:1 rwm", "/dev/block/7:1 rwm"];
         assert_eq!(own(rules), ("strict".to_owned(), list.map(str::to_owned).to_vec()));
     }
 
