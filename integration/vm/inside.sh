@@ -1,9 +1,10 @@
 #!/bin/bash
-# inside.sh CALLER FLAGS WITHOUT [ARGUMENT...]   what lane.sh runs in the machine, as root: puts the suite where it was built
+# inside.sh CALLER FLAGS WITHOUT SCALE [ARGUMENT...]   what lane.sh runs in the machine, as root: puts the suite where it was built
 # to be, and starts it as CALLER (root or tester). FLAGS and WITHOUT, the suite's files that are left out, may be `-`: none.
+# SCALE is how many of a crowd of containers this machine makes, in percent.
 set -eu
-caller=$1 flags=$2 without=$3
-shift 3
+caller=$1 flags=$2 without=$3 scale=$4
+shift 4
 binary='' manifest_dir=''
 # shellcheck disable=SC1091 # made by lane.sh: the two of them
 . /mnt/share/places
@@ -23,7 +24,7 @@ readable "$(dirname "$binary")"
 readable "$manifest_dir/integration"
 # Not /tmp, where systemd mounts a tmpfs that is nodev: a bundle there has devices that don't open.
 mkdir -m 1777 /var/tmp/suite
-set -- TMPDIR=/var/tmp/suite "$(dirname "$binary")/suite" "$@"
+set -- CORTEN_TEST_SCALE="$scale" TMPDIR=/var/tmp/suite "$(dirname "$binary")/suite" "$@"
 [ "$flags" = - ] || set -- CORTEN_TEST_FLAGS="$flags" "$@"
 [ "$without" = - ] || set -- CORTEN_TEST_WITHOUT="$without" "$@"
 # Without close_range (a test pretends so) descriptors are closed one by one up to this limit; a million system calls

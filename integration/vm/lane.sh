@@ -76,15 +76,15 @@ stage_suite() {
 }
 
 run() { # LANE ARGUMENT...
-    local lane=$1 kernel cgroup caller flags without
+    local lane=$1 speed kernel cgroup caller flags without
     shift
-    read -r _ lane kernel cgroup caller flags without < <(chosen "$lane") || die "no such lane: $lane"
+    read -r speed lane kernel cgroup caller flags without < <(chosen "$lane") || die "no such lane: $lane"
     [ -s "$out/k/$kernel/mods.img" ] || prepare "$lane" >&2
     stage=$(mktemp -d "${TMPDIR:-/tmp}/lane.XXXXXX")
     trap 'rm -rf "$stage"' EXIT
     stage_suite
     "$here/run.sh" --kernel "$kernel" --cgroup "$cgroup" --share-ro "$stage/share" --timeout "${VM_TIMEOUT:-1500}" -- \
-        bash /mnt/share/inside.sh "$caller" "$flags" "$without" "$@"
+        bash /mnt/share/inside.sh "$caller" "$flags" "$without" "$([ "$speed" = fast ] && echo 30 || echo 10)" "$@"
 }
 
 case ${1:-} in
