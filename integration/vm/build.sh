@@ -10,7 +10,7 @@
 #   --force    build again what is up to date    --refresh   fetch the package lists again, and so newer packages
 #   --extra    further packages for the root file system
 # environment:
-#   VM_OUT      where it goes (target/vm: it survives `cargo build`, not `make clean`)
+#   VM_OUT      where it goes (target/machines: it survives `cargo build`, not `make clean`)
 #   VM_MIRROR, VM_SECMIRROR   Debian mirrors; the default is the one that the host's own apt uses
 #   VM_KEYRING  the archive's keys               VM_FREE_MB  free space of the root file system (2048)
 #
