@@ -239,7 +239,7 @@ fn many_at_once_leave_no_cgroup(sb: &Sandbox) {
 /// One verb without the harness's files, which would be thousands.
 fn quiet(root: &Path, words: &[&str], bundle: &Path, id: &str) -> bool {
     let mut command = std::process::Command::new(crate::harness::runtime_path());
-    command.arg("--root").arg(root).args(words);
+    command.arg("--root").arg(root).args(crate::harness::flags_of_all_calls()).args(words);
     if words.contains(&"--bundle") {
         command.arg(bundle);
     }
@@ -249,13 +249,5 @@ fn quiet(root: &Path, words: &[&str], bundle: &Path, id: &str) -> bool {
 
 /// The cgroups of one of these tests, in all hierarchies.
 fn count_cgroups(kind: &str) -> usize {
-    let prefix = format!("ct-{kind}-{}-", std::process::id());
-    let mine = |name: &str| name.starts_with(&prefix);
-    let count = |dir: &Path| {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_name().to_str().is_some_and(mine)).count()
-    };
-    let root = Path::new("/sys/fs/cgroup");
-    let below = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    below.chain([root.to_owned()]).map(|dir| count(&dir)).sum()
+    cgroups_named(&format!("ct-{kind}-{}-", std::process::id())).len()
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::harness::cgroups::cgroups_named;
 use crate::harness::{BundleBuilder, Case, Container, Sandbox, cases, skip};
 
 pub const CASES: &[Case] = cases![
@@ -75,23 +76,6 @@ fn cgroup(pid: i32, hierarchy: &str) -> Option<String> {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         controllers.split(',').any(|name| name == hierarchy).then(|| path.to_owned())
     })
-}
-
-/// Every cgroup of this name below /sys/fs/cgroup.
-fn cgroups_named(name: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut waiting = vec![PathBuf::from("/sys/fs/cgroup")];
-    while let Some(dir) = waiting.pop() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if entry.file_name().to_string_lossy() == name {
-                    found.push(entry.path());
-                }
-                waiting.push(entry.path());
-            }
-        }
-    }
-    found
 }
 
 /// The value in a file of the container's cgroup, of whichever version has the controller.
@@ -328,6 +312,8 @@ fn a_unit_of_somebody_else_is_left_alone(sb: &Sandbox) {
     let _ = other.wait();
     output.fails_with(&[&scope, "has a unit of this name already", "hint: "]);
     assert!(lives, "the other's process was killed");
+    // systemd takes its time.
+    crate::killing::wait_until("the other's scope has gone", || cgroups_named(&name).is_empty());
     sb.assert_nothing_left();
 }
 

@@ -20,7 +20,7 @@ mod sys;
 
 pub use bundle::{Bundle, BundleBuilder, tool};
 pub use container::Container;
-pub use runtime::{Flavour, Lines, Output, Running, by_systemd};
+pub use runtime::{Flavour, Lines, Output, Running, by_systemd, flags_of_all_calls};
 pub use sandbox::{Sandbox, runtime_path};
 pub use sockets::{Pty, SocketServer};
 pub use suite::{Case, main, skip};

@@ -69,7 +69,7 @@ pub fn by_systemd() -> bool {
 }
 
 /// The words of `CORTEN_TEST_FLAGS`.
-fn flags_of_all_calls() -> Vec<OsString> {
+pub fn flags_of_all_calls() -> Vec<OsString> {
     let flags = std::env::var("CORTEN_TEST_FLAGS").unwrap_or_default();
     flags.split_whitespace().map(OsString::from).collect()
 }

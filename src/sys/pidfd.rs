@@ -14,7 +14,9 @@ pub fn open(pid: i32) -> Effect<OwnedFd> {
     // SAFETY: pidfd_open takes two integers and touches no memory of ours.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {
-        return Err(Trouble::new(Call::Pidfd, Errno::last()));
+        // Kernels before 6.9 say EINVAL of a number that no process has any more and a process group or session still has.
+        let gone = pid > 0 && Errno::last() == Errno::EINVAL;
+        return Err(Trouble::new(Call::Pidfd, if gone { Errno::ESRCH } else { Errno::last() }));
     }
     // SAFETY: the call has just returned this descriptor and nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
