@@ -16,6 +16,7 @@ mod harness;
 mod help;
 mod hooks;
 mod invalid;
+mod joining;
 mod killing;
 mod lifecycle;
 mod log;
@@ -52,6 +53,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("help", help::CASES),
     ("hooks", hooks::CASES),
     ("invalid", invalid::CASES),
+    ("joining", joining::CASES),
     ("killing", killing::CASES),
     ("lifecycle", lifecycle::CASES),
     ("log", log::CASES),
