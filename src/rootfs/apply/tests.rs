@@ -865,7 +865,15 @@ fn control_groups_that_a_user_namespace_may_not_mount_are_bound() {
     const NAME: &str = "control_groups_that_a_user_namespace_may_not_mount_are_bound";
     let layout = crate::host::cgroups::Layout::probe();
     let Some(unified) = layout.unified.filter(|_| is_root(NAME) && may_map(NAME)) else { return };
-    let own = tempfile::Builder::new().prefix("corten-mounts-").tempdir_in(&unified.mount).unwrap();
+    /// rmdir is all that removes a cgroup, whose files can't be unlinked; also when an assertion fails.
+    struct Cgroup(std::path::PathBuf);
+    impl Drop for Cgroup {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir(&self.0);
+        }
+    }
+    let own = tempfile::Builder::new().prefix("corten-mounts-").tempdir_in(&unified.mount).unwrap().keep();
+    let _cgroup = Cgroup(own.clone());
     for (gaps, gone) in [(0, false), (0, true), (kernel::NEW_MOUNT_API | kernel::MOUNT_SETATTR, true)] {
         let mut bundle = Bundle::in_user_namespace();
         bundle.gaps = gaps;
@@ -876,10 +884,10 @@ fn control_groups_that_a_user_namespace_may_not_mount_are_bound() {
             unified: true,
             options: unified.options.clone(),
             mount: unified.mount.clone(),
-            dir: if gone { own.path().join("gone") } else { own.path().to_owned() },
-            otherwise: gone.then(|| own.path().to_owned()),
+            dir: if gone { own.join("gone") } else { own.clone() },
+            otherwise: gone.then(|| own.clone()),
         }];
-        let name = own.path().file_name().unwrap().to_str().unwrap();
+        let name = own.file_name().unwrap().to_str().unwrap();
         let result = bundle.run(|_| {
             assert!(fs::metadata("/sys/fs/cgroup/cgroup.procs").is_ok());
             let made = fs::create_dir("/sys/fs/cgroup/new").unwrap_err();
@@ -891,5 +899,5 @@ fn control_groups_that_a_user_namespace_may_not_mount_are_bound() {
         });
         assert_eq!(result, "ok", "gaps {gaps}, gone {gone}");
     }
-    fs::remove_dir(own.keep()).unwrap();
+    fs::remove_dir(own).unwrap();
 }
