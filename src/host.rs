@@ -59,6 +59,13 @@ impl Host {
         }
     }
 
+    /// Whether the caller may look into its children whatever they are (ptrace(2), CAP_SYS_PTRACE): into an undumpable one
+    /// only in the initial user namespace.
+    pub fn may_trace(&self) -> bool {
+        const CAP_SYS_PTRACE: u64 = 1 << 19;
+        !self.rootless() && self.effective & CAP_SYS_PTRACE != 0
+    }
+
     /// Whether the caller lacks the initial user namespace's root: then ids need newuidmap, devices are bound, and
     /// limits that only the real root may raise stay as they are.
     pub fn rootless(&self) -> bool {

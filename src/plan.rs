@@ -229,6 +229,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         start,
         exec,
         mut warnings,
+        ..
     } = process::plan::plan_process(spec, &context);
 
     // A child that gets id maps waits for the host anyway, and before it could move itself.

@@ -39,6 +39,11 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             slots.put(Slot::CONSOLE, fd);
             Ok(())
         }
+        Op::ConnectAgent { path } => {
+            let fd = console::connect(path)?;
+            slots.put(Slot::AGENT, fd);
+            Ok(())
+        }
         _ => Err(misplaced()),
     }
 }
@@ -52,7 +57,7 @@ pub enum Outcome {
 }
 
 /// In the child, after clone: no heap, no panic. What needs the interpreter's own data (`Exec`, `Home`,
-/// `FindExecutable`, `StartHook`) is done there.
+/// `FindExecutable`, `LoadFilter`, `StartHook`) is done there.
 pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
     match op {
         Op::OomScoreAdjust { text, .. } => write_host_proc(slots, c"self/oom_score_adj", text)?,
@@ -77,7 +82,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
         Op::Limit { resource, soft, hard, .. } => property::set_rlimit(0, *resource, *soft, *hard)?,
         Op::MakeCwd { path } => cwd::apply_make(slots, path)?,
         Op::EnterCwd { path, first } => cwd::apply_enter(slots, path, *first)?,
-        Op::VerifyCwd => cwd::apply_verify()?,
+        Op::VerifyCwd { .. } => cwd::apply_verify(slots)?,
         Op::OwnStdio { uid } => own_stdio(*uid)?,
         Op::BoundingSet { keep, last } => {
             for number in (0..=*last).filter(|number| keep & 1 << number == 0) {

@@ -14,11 +14,12 @@ use crate::process::apply::{self, Outcome};
 use crate::process::page::Page;
 use crate::process::start_hook::{self, StartHook};
 use crate::process::sync::Message;
-use crate::process::{Op as ProcessOp, executable};
+use crate::process::{Announce, Op as ProcessOp, executable};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, file, mount, stream};
+use crate::sys::seccomp::{self, Instruction};
+use crate::sys::{descriptor, file, mount, socket};
 use crate::{cgroups, namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
@@ -39,6 +40,8 @@ pub struct Init<'a> {
     pub page: Page,
     pub image: Image,
     pub hooks: Vec<StartHook>,
+    /// The program of the seccomp filter.
+    pub filter: Vec<Instruction>,
     pub injections: &'a [Injection],
     /// clone has put the child into its cgroup of version 2.
     pub in_cgroup: bool,
@@ -113,6 +116,7 @@ impl Init<'_> {
                 self.image.set_home(self.home.get(..len).unwrap_or(b"/"))?;
             }
             ProcessOp::FindExecutable { .. } => self.found = executable::find(&self.plan.exec.candidates)?,
+            ProcessOp::LoadFilter { flags, announce } => self.load_filter(*flags, *announce)?,
             ProcessOp::StartHook { index, .. } => {
                 let hook = self.hooks.get(*index).ok_or(Trouble::new(Call::Hook, Errno::ENOENT))?;
                 start_hook::apply(hook, &mut self.detail)?;
@@ -125,6 +129,24 @@ impl Init<'_> {
             op => return apply::apply(op, &mut self.slots),
         }
         Ok(Outcome::Done)
+    }
+
+    /// From here on the filter judges corten's own calls too. Until the host has the listener nobody answers those that
+    /// the filter asks about: so there is one call between, which validation doesn't let a filter ask about.
+    fn load_filter(&mut self, flags: u64, announce: Announce) -> Effect {
+        let control = self.slots.get(Slot::CONTROL)?;
+        if announce == Announce::Descriptor {
+            Message::Listener(-1).send(control)?;
+        }
+        let loaded = seccomp::load(&self.filter, flags)?;
+        if announce != Announce::Nothing {
+            self.slots.put(Slot::LISTENER, loaded);
+        }
+        match announce {
+            Announce::Nothing => Ok(()),
+            Announce::Number => Message::Listener(loaded).send(control),
+            Announce::Descriptor => socket::send_descriptor(control, b"l", loaded),
+        }
     }
 
     /// Goes on in a child of the same parent. The new process waits until the host knows it.
@@ -151,15 +173,23 @@ impl Init<'_> {
                 }
                 self.await_go()
             }
-            Point::Mounted | Point::Recorded => {
+            Point::Mounted => {
                 Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
                 self.await_go()
+            }
+            Point::Recorded => {
+                Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
+                self.await_go()?;
+                self.slots.take(Slot::LISTENER).into_iter().for_each(file::close);
+                Ok(())
             }
             Point::Ready => {
                 Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
                 // A host that was killed before it noted the init leaves one that nobody would ever find at the fifo.
                 self.await_go()?;
-                self.slots.take(Slot::CONTROL).into_iter().for_each(file::close);
+                for slot in [Slot::CONTROL, Slot::LISTENER] {
+                    self.slots.take(slot).into_iter().for_each(file::close);
+                }
                 Ok(())
             }
             Point::ExecFifo => self.await_start(),
@@ -178,7 +208,6 @@ impl Init<'_> {
     /// of file; it stays open until execve, whose closing it is what tells `start` that all went well.
     fn await_start(&mut self) -> Effect {
         let fifo = self.slots.get(Slot::EXEC_FIFO)?;
-        stream::ready_until(fifo, libc::POLLIN, None);
         let mut byte = [0];
         match descriptor::read(fifo, &mut byte)? {
             1 => Ok(()),

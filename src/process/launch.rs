@@ -1,8 +1,7 @@
 //! The host's side of a launch: takes the host's steps, clones the child, answers it at the points where both meet,
 //! and turns whatever goes wrong into one error, with nothing left behind.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
@@ -14,15 +13,14 @@ use crate::plan::{self, Op, Plan, Point, Step};
 use crate::process::hooks::{Hook, Kind, Place, StateJson};
 use crate::process::init::{self, Init, Injection};
 use crate::process::page::Page;
+use crate::process::prepare::Room;
 use crate::process::report::{self, Told};
-use crate::process::start_hook::StartHook;
 use crate::process::sync::Message;
-use crate::process::{Op as ProcessOp, hooks};
+use crate::process::{Op as ProcessOp, hooks, seccomp};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
-use crate::sys::exec::Image;
 use crate::sys::{file, pidfd, socket, wait};
-use crate::{cgroups, namespaces, process, rootfs};
+use crate::{cgroups, namespaces, process};
 
 /// What a launch is given beside the plan.
 pub struct Launch<'a> {
@@ -31,6 +29,8 @@ pub struct Launch<'a> {
     pub state: StateJson,
     /// The exec fifo, opened for reading and writing, when the init is to wait for `start`.
     pub fifo: Option<RawFd>,
+    /// The state root, where compiled filters are kept.
+    pub cache: Option<BorrowedFd<'a>>,
     /// The file behind the step page; anonymous memory without.
     pub page: Option<RawFd>,
     pub injections: &'a [Injection],
@@ -81,74 +81,9 @@ pub fn launch(mut launch: Launch, take_terminal: bool) -> Result<Launched, Failu
     }
 }
 
-/// What stands ready before clone.
-struct Room {
-    page: Page,
-    image: Image,
-    hooks: Vec<StartHook>,
-    /// The host's end of the control socket.
-    control: RawFd,
-    console: Option<RawFd>,
-}
-
 impl Launch<'_> {
-    fn prepare(&mut self, slots: &mut Slots, take_terminal: bool) -> Result<Room, Failure> {
-        let plan = self.plan;
-        for (index, step) in plan.host.iter().enumerate() {
-            self.injected(Stage::Host, index)
-                .and_then(|()| apply_host(step, slots))
-                .map_err(|trouble| self.step_error(Stage::Host, index, trouble))?;
-        }
-        let os = |doing: &'static str| move |trouble| Error::os(doing, trouble);
-        let (control, theirs) = socket::pair().map_err(os("make the control socket"))?;
-        slots.put(Slot::CONTROL, theirs);
-        let console = if take_terminal {
-            let (ours, theirs) = socket::pair().map_err(os("make the terminal's socket"))?;
-            slots.put(Slot::CONSOLE, theirs);
-            Some(ours)
-        } else {
-            None
-        };
-        if let Some(fifo) = self.fifo {
-            slots.put(Slot::EXEC_FIFO, fifo);
-        }
-        let page = Page::create(self.page, plan.child_steps()).map_err(os("map the step page"))?;
-        let image = Image::new(plan.exec.args.clone(), plan.exec.env.clone());
-        let hooks = self.start_hooks();
-        Ok(Room { page, image, hooks, control, console })
-    }
-
-    /// The startContainer hooks with their arrays built. Without an environment of its own a hook gets the process's.
-    fn start_hooks(&self) -> Vec<StartHook> {
-        let exec = &self.plan.exec;
-        if exec.hooks.is_empty() {
-            return Vec::new();
-        }
-        let c_string = |text: &str| CString::new(text).unwrap_or_default();
-        let state = StateJson { pid: 0, status: "created", ..self.state.clone() }.render_line();
-        let [before, after] = split_at_pid(&state);
-        let build = |hook: &Hook| {
-            let path = CString::new(hook.path.as_os_str().as_encoded_bytes()).unwrap_or_default();
-            let args = match hook.args.as_slice() {
-                [] => vec![path.clone()],
-                args => args.iter().map(|arg| c_string(arg)).collect(),
-            };
-            let env = match &hook.env {
-                Some(env) => env.iter().map(|var| c_string(var)).collect(),
-                None => exec.env.clone(),
-            };
-            StartHook {
-                path,
-                image: Image::new(args, env),
-                state: [before.clone(), after.clone()],
-                timeout: hook.timeout.map(|seconds| u64::from(seconds) * 1000),
-            }
-        };
-        exec.hooks.iter().map(build).collect()
-    }
-
     fn run(&mut self, slots: Slots, room: Room) -> Result<Launched, Failure> {
-        let Room { page, image, hooks, control, console } = room;
+        let Room { page, image, hooks, filter, agent, warnings, control, console } = room;
         let theirs = slots.find(Slot::CONTROL);
         let needed = slots.filled().collect();
         let mut init = Init {
@@ -158,6 +93,7 @@ impl Launch<'_> {
             page,
             image,
             hooks,
+            filter,
             injections: self.injections,
             in_cgroup: false,
             found: 0,
@@ -180,10 +116,11 @@ impl Launch<'_> {
         init.slots.take(Slot::CONTROL);
         init.slots.filled().for_each(file::close);
         let slots = Slots::with_room(self.plan.slots);
-        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, slots, warnings: Vec::new() };
+        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, slots, agent, warnings };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
         talk.slots.filled().for_each(file::close);
+        talk.agent.into_iter().for_each(file::close);
         file::close(control);
         fifo.into_iter().for_each(file::close);
         match result {
@@ -216,18 +153,18 @@ impl Launch<'_> {
         Error::os(doing, trouble).field(Field::at("/linux/namespaces"))
     }
 
-    fn injected(&self, stage: Stage, index: usize) -> Effect {
+    pub(super) fn injected(&self, stage: Stage, index: usize) -> Effect {
         match self.injections.iter().find(|i| i.stage == stage && usize::from(i.step) == index) {
             Some(injection) => Err(Trouble::new(Call::Injected, injection.errno.unwrap_or(Errno::EIO))),
             None => Ok(()),
         }
     }
 
-    fn step_error(&self, stage: Stage, index: usize, trouble: Trouble) -> Error {
+    pub(super) fn step_error(&self, stage: Stage, index: usize, trouble: Trouble) -> Error {
         report::step_error(&self.told(stage, index), stage, index, trouble, "")
     }
 
-    fn told(&self, stage: Stage, index: usize) -> Told {
+    pub(super) fn told(&self, stage: Stage, index: usize) -> Told {
         self.plan.steps(stage).get(index).map(Told::of).unwrap_or_default()
     }
 
@@ -247,6 +184,8 @@ struct Conversation<'a, 'b> {
     page: Page,
     /// What the host opens for its own steps on the child.
     slots: Slots,
+    /// The socket of the seccomp agent, until it has the listener.
+    agent: Option<RawFd>,
     warnings: Vec<Warning>,
 }
 
@@ -279,12 +218,45 @@ impl Conversation<'_, '_> {
                     (self.launch.record)(pid)?;
                     self.go()?;
                 }
+                Some(Message::Listener(number)) => {
+                    if let Some(listener) = self.take_listener(number)? {
+                        let handed = self.hand_over(listener);
+                        file::close(listener);
+                        handed?;
+                    }
+                }
                 Some(Message::Warning(fault)) => self.warn(&fault),
                 Some(Message::Failed(fault)) => return Err(self.launch.fault_error(&fault)),
                 Some(_) => {}
                 None => return self.silence(),
             }
         }
+    }
+
+    /// The listener of the child's filter: taken out of the child, or sent by it. `None` when the child has failed instead;
+    /// it says so itself.
+    fn take_listener(&self, number: i32) -> Result<Option<RawFd>> {
+        let doing = "take the listener of the seccomp filter";
+        let field = || Field::at("/linux/seccomp");
+        if number >= 0 {
+            let held = pidfd::open(self.pid).and_then(|held| pidfd::copy_descriptor(held.as_fd(), number));
+            return held.map(|fd| Some(fd.into_raw_fd())).map_err(|trouble| Error::os(doing, trouble).field(field()));
+        }
+        match socket::receive_descriptor(self.control) {
+            Ok(fd) => Ok(Some(fd)),
+            // Some other message, or none any more.
+            Err(_) if self.page.fault().is_some() => Ok(None),
+            Err(trouble) => Err(Error::os(doing, trouble).field(field())),
+        }
+    }
+
+    fn hand_over(&mut self, fd: RawFd) -> Result {
+        let (Some(agent), Some(listener)) = (self.agent, &self.launch.plan.exec.listener) else { return Ok(()) };
+        let state = StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() };
+        seccomp::listener::hand_over(agent, fd, listener, &state).map_err(|trouble| {
+            let doing = format!("hand the seccomp listener to its agent {}", listener.path.display());
+            Error::os(doing, trouble).field(Field::at("/linux/seccomp/listenerPath"))
+        })
     }
 
     /// The control socket has closed: the init has become its program, or is gone.
@@ -388,16 +360,6 @@ impl Conversation<'_, '_> {
     }
 }
 
-fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
-    match &step.op {
-        Op::Namespace(op) => namespaces::apply::apply_host(op, slots),
-        Op::Cgroup(op) => cgroups::make::apply_host(op, slots),
-        Op::Rootfs(op) => rootfs::apply::apply_host(op, slots),
-        Op::Process(op) => process::apply::apply_host(op, slots),
-        Op::Sync(_) => Err(Trouble::new(Call::None, Errno::EPROTO)),
-    }
-}
-
 /// The outer error is one that no errno tells.
 fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots) -> Result<Effect> {
     Ok(match &step.op {
@@ -408,27 +370,4 @@ fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots) -> Result<Effect> {
         Op::Process(op) => process::adopt::apply_adopt(op, pid),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
     })
-}
-
-/// Cuts a state line around the number of its pid.
-fn split_at_pid(line: &[u8]) -> [Vec<u8>; 2] {
-    const KEY: &[u8] = b"\"pid\":";
-    let Some(at) = line.windows(KEY.len()).position(|window| window == KEY) else {
-        return [line.to_vec(), Vec::new()];
-    };
-    let (before, number) = line.split_at(at + KEY.len());
-    let digits = number.iter().take_while(|b| b.is_ascii_digit() || **b == b'-').count();
-    [before.to_vec(), number[digits..].to_vec()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_line_is_cut_around_its_pid() {
-        let [before, after] = split_at_pid(br#"{"id":"a","pid":0,"annotations":{"x":"\"pid\":7"}}"#);
-        assert_eq!(before, br#"{"id":"a","pid":"#);
-        assert_eq!(after, br#","annotations":{"x":"\"pid\":7"}}"#);
-    }
 }

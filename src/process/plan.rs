@@ -13,7 +13,8 @@ use crate::namespaces::plan::{Want, Wants};
 use crate::plan::{Point, Step};
 use crate::process::environment::{self, Environment};
 use crate::process::hooks::{self, Hooks};
-use crate::process::{Op, capabilities, scheduler};
+use crate::process::seccomp::plan::{SeccompPlan, plan_seccomp};
+use crate::process::{Op, capabilities, scheduler, seccomp};
 use crate::request::{Mode, NotifySocket, Request};
 use crate::rootfs;
 use crate::slots::Slot;
@@ -28,6 +29,8 @@ pub struct Exec {
     /// HOME comes from the container's /etc/passwd.
     pub needs_home: bool,
     pub hooks: Vec<hooks::Hook>,
+    /// Who is asked about the calls that the filter doesn't decide.
+    pub listener: Option<seccomp::Listener>,
     /// How many descriptors after stdio the caller wants the program to have.
     pub inherited: u32,
 }
@@ -52,6 +55,8 @@ pub struct ProcessPlan {
     /// The end of stage two: what isn't for the program is closed, the host is told, and the word to go on awaited.
     pub ready: Vec<Step>,
     pub start: Vec<Step>,
+    /// The loading of the filter, until it has found its place.
+    filter: Option<(Op, Field)>,
     pub exec: Exec,
     pub warnings: Vec<Warning>,
 }
@@ -97,9 +102,11 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         plan.first.push(hide)
     }
     plan.ready.push(Step::new(
-        Op::CloseDescriptors { from: kept.saturating_add(3), keep: [Slot::CONTROL, Slot::EXEC_FIFO] },
+        Op::CloseDescriptors { from: kept.saturating_add(3), keep: [Slot::CONTROL, Slot::EXEC_FIFO, Slot::LISTENER] },
         Field::RUNTIME,
     ));
+    // With no_new_privs nothing is left that a filter could be in the way of.
+    plan.ready.extend(plan.filter.take().map(|(load, field)| Step::new(load, field)));
     match request.mode {
         Mode::Create => {
             plan.ready.push(Step::new(Point::Ready, Field::RUNTIME));
@@ -117,6 +124,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     let request = context.request;
     let environment = plan_environment(process, request);
     plan_oom_and_limits(plan, process, context);
+    plan_filter(plan, spec, context);
     let cwd = c_string(process.cwd().as_os_str().as_bytes());
     plan.inside.push(Step::new(Op::MakeCwd { path: cwd.clone() }, Field::at("/process/cwd")));
     plan_terminal(plan, process, context);
@@ -154,6 +162,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
         env: environment.vars,
         needs_home: environment.needs_home,
         hooks: std::mem::take(&mut plan.exec.hooks),
+        listener: plan.exec.listener.take(),
         inherited: 0,
     };
     plan.last.push(Step::new(Op::FindExecutable { arg0 }, Field::at("/process/args/0")));
@@ -175,6 +184,10 @@ fn plan_identity(
     let available = capabilities::available(context.host, in_user_namespace);
     let granted = capabilities::plan_capabilities(process.capabilities().as_ref(), available);
     warn_capabilities(plan, process, &granted);
+    let early = match process.no_new_privileges().unwrap_or(false) {
+        true => None,
+        false => plan.filter.take(),
+    };
     let mut step = |op: Op, field: Field| plan.last.push(Step::new(op, field));
     if !process.terminal().unwrap_or(false) {
         step(Op::OwnStdio { uid }, at("/process/user/uid"));
@@ -193,6 +206,11 @@ fn plan_identity(
     let gids = user.additional_gids().clone().unwrap_or_default();
     step(Op::Groups { gids }, at("/process/user/additionalGids"));
     step(Op::Gid { gid }, at("/process/user/gid"));
+    // Without no_new_privs a filter takes CAP_SYS_ADMIN, so this is its last moment.
+    if let Some((load, field)) = early {
+        step(Op::VerifyCwd { early: true }, at("/process/cwd"));
+        step(load, field);
+    }
     step(Op::Uid { uid }, at("/process/user/uid"));
     // A change of user makes it what fs.suid_dumpable says (proc_sys_fs(5)).
     step(Op::Undumpable, Field::RUNTIME);
@@ -200,7 +218,7 @@ fn plan_identity(
     // Absent means inherited by the letter of the spec; every peer and every engine counts on 0022.
     step(Op::Umask { mask: user.umask().unwrap_or(0o022) }, at("/process/user/umask"));
     step(Op::EnterCwd { path: cwd, first: false }, at("/process/cwd"));
-    step(Op::VerifyCwd, at("/process/cwd"));
+    step(Op::VerifyCwd { early: false }, at("/process/cwd"));
     step(Op::Capabilities { sets: granted.sets }, at("/process/capabilities"));
     if granted.ambient != 0 {
         step(Op::Ambient { set: granted.ambient, last }, at("/process/capabilities/ambient"));
@@ -208,6 +226,22 @@ fn plan_identity(
     if process.no_new_privileges().unwrap_or(false) {
         step(Op::NoNewPrivileges, at("/process/noNewPrivileges"));
     }
+}
+
+/// The filter: its program and its agent on the host, and where it is loaded: the place depends on no_new_privs.
+fn plan_filter(plan: &mut ProcessPlan, spec: &Spec, context: &Context) {
+    let Some(SeccompPlan { filter, flags, announce, listener, warnings }) = plan_seccomp(spec, context.host) else {
+        return;
+    };
+    let at = Field::at("/linux/seccomp");
+    plan.warnings.extend(warnings);
+    plan.host.push(Step::new(Op::PrepareFilter { filter: Box::new(filter) }, at.clone()));
+    if let Some(listener) = listener {
+        let op = Op::ConnectAgent { path: listener.path.clone() };
+        plan.host.push(Step::new(op, Field::at("/linux/seccomp/listenerPath")));
+        plan.exec.listener = Some(listener);
+    }
+    plan.filter = Some((Op::LoadFilter { flags, announce }, at));
 }
 
 fn warn_capabilities(plan: &mut ProcessPlan, process: &Process, granted: &capabilities::Granted) {
@@ -326,7 +360,6 @@ pub fn unapplied(spec: &Spec) -> Vec<Field> {
     let linux = spec.linux().as_ref();
     let process = spec.process().as_ref();
     let asked = [
-        ("/linux/seccomp", linux.is_some_and(|l| l.seccomp().is_some())),
         ("/linux/mountLabel", linux.is_some_and(|l| l.mount_label().as_deref().is_some_and(|s| !s.is_empty()))),
         ("/linux/intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
         ("/linux/netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),

@@ -15,6 +15,8 @@ pub enum Message {
     At(Point),
     /// Child to host: the init is this process, in the host's pid namespace.
     Forked(i32),
+    /// Child to host: the listener of my filter has this number here; with -1 it comes by itself, with the next message.
+    Listener(i32),
     /// Child to host: this went wrong and I go on.
     Warning(Fault),
     /// Child to host: this went wrong and I end.
@@ -32,6 +34,7 @@ impl Message {
             Message::Forked(pid) => (3, pid),
             Message::Warning(_) => (4, 0),
             Message::Failed(_) => (5, 0),
+            Message::Listener(number) => (6, number),
         };
         bytes[..4].copy_from_slice(&kind.to_ne_bytes());
         bytes[4..8].copy_from_slice(&value.to_ne_bytes());
@@ -55,6 +58,7 @@ impl Message {
             3 => Some(Message::Forked(value)),
             4 => fault().map(Message::Warning),
             5 => fault().map(Message::Failed),
+            6 => Some(Message::Listener(value)),
             _ => None,
         }
     }
@@ -85,9 +89,10 @@ mod tests {
     fn every_message_arrives_as_it_was_sent() {
         let fault = Fault::new(Stage::Start, 4, Trouble::new(Call::Exec, Errno::ENOENT));
         let (a, b) = socket::pair().unwrap();
-        for message in [Message::Go, Message::Forked(77), Message::Warning(fault), Message::Failed(fault)]
-            .into_iter()
-            .chain(Point::ALL.map(Message::At))
+        for message in
+            [Message::Go, Message::Forked(77), Message::Listener(9), Message::Warning(fault), Message::Failed(fault)]
+                .into_iter()
+                .chain(Point::ALL.map(Message::At))
         {
             message.send(a).unwrap();
             let got = Message::receive(b).unwrap().unwrap();
