@@ -221,6 +221,7 @@ fn the_code_that_runs_after_clone_is_found() {
         "slots.rs",
         "sys/mount.rs",
         "sys/property.rs",
+        "sys/seccomp.rs",
     ] {
         assert!(code.contains_key(path), "src/{path} is not reached from {AFTER_CLONE:?}");
     }

@@ -230,7 +230,7 @@ pub fn render(op: &Op) -> String {
         Op::ConnectConsole { path } => format!("connect to the console socket {}", path.display()),
         Op::PrepareFilter { filter } => {
             let names: usize = filter.rules.iter().map(|rule| rule.names.len()).sum();
-            format!("prepare the seccomp filter: {names} names, otherwise {:?}", filter.default)
+            format!("prepare the seccomp filter: {names} names, any other call: {}", filter.default.words())
         }
         Op::ConnectAgent { path } => format!("connect to the seccomp agent {}", path.display()),
         Op::LoadFilter { announce: Announce::Nothing, .. } => "load the seccomp filter".to_owned(),

@@ -29,6 +29,22 @@ pub enum Action {
     Allow,
 }
 
+impl Action {
+    /// For a sentence: what happens to the call.
+    pub fn words(self) -> String {
+        match self {
+            Action::KillThread => "the thread is killed".to_owned(),
+            Action::KillProcess => "the process is killed".to_owned(),
+            Action::Trap => "it gets SIGSYS".to_owned(),
+            Action::Errno(number) => format!("errno {number}"),
+            Action::Notify => "the agent is asked".to_owned(),
+            Action::Trace(message) => format!("the tracer is told {message}"),
+            Action::Log => "logged and allowed".to_owned(),
+            Action::Allow => "allowed".to_owned(),
+        }
+    }
+}
+
 /// How an argument is compared; unsigned, 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
