@@ -25,7 +25,9 @@ pub const CASES: &[Case] = cases![
     start_container_hooks_run_under_the_profile,
     a_profile_that_can_not_be_set_leaves_nothing,
     a_selinux_label_is_in_force,
+    mounts_have_the_selinux_label,
     a_selinux_label_that_the_policy_lacks_is_an_error,
+    a_selinux_label_that_can_not_be_set_leaves_nothing,
 ];
 
 fn apparmor() -> bool {
@@ -44,9 +46,13 @@ fn needs_apparmor(sb: &Sandbox) {
     sb.needs_program("/sbin/apparmor_parser", "apparmor");
 }
 
+/// The suite's own policy, which the lane uml-selinux loads: no other is sure to have these labels.
 fn needs_selinux() {
     if !selinux() {
         skip("SELinux isn't active on this machine");
+    }
+    if !fs::read_to_string("/proc/self/attr/current").is_ok_and(|label| label.starts_with("u:base_r:")) {
+        skip("the SELinux policy of this machine isn't the suite's");
     }
 }
 
@@ -292,26 +298,60 @@ fn a_label_on_a_host_without_selinux_is_an_error(sb: &Sandbox) {
         skip("SELinux is active on this machine");
     }
     let words = "selinux label is specified in config, but selinux is disabled or not supported";
-    for (pointer, field) in [("/process/selinuxLabel", "process.selinuxLabel"), ("/linux/mountLabel", "linux.mountLabel")]
+    for (pointer, field) in
+        [("/process/selinuxLabel", "process.selinuxLabel"), ("/linux/mountLabel", "linux.mountLabel")]
     {
         let bundle = sb.bundle().set(pointer, "system_u:system_r:container_t:s0").tool(["true"]).build();
         assert_refused(sb, &bundle, &format!("{field}: {words}"));
     }
 }
 
-/// The label that this process has, in which the policy of the machine surely lets it start programs.
-fn own_label() -> String {
-    fs::read_to_string("/proc/self/attr/current").unwrap().trim_end_matches(['\0', '\n']).to_owned()
+/// What the policy of the lane uml-selinux has (fixtures/selinux) beside `u:base_r:base_t:s0`, which everybody has.
+const PROGRAM: &str = "u:base_r:container_t:s0:c1";
+const FILES: &str = "u:base_r:container_file_t:s0:c1";
+
+fn labelled<'a>(sb: &'a Sandbox, words: &[&str]) -> BundleBuilder<'a> {
+    sb.bundle().tool(words.iter().copied()).set("/process/selinuxLabel", PROGRAM).set("/linux/mountLabel", FILES)
 }
 
 fn a_selinux_label_is_in_force(sb: &Sandbox) {
     needs_selinux();
-    // Another type or level than the caller's, where the machine says which.
-    let label = std::env::var("CORTEN_TEST_SELINUX_LABEL").unwrap_or_else(|_| own_label());
-    let bundle = sb.bundle().set("/process/selinuxLabel", label.as_str()).tool(["cat", "/proc/self/attr/current"]);
-    let output = sb.run(&bundle.build());
-    assert_eq!(output.ok().stdout.trim_end_matches(['\0', '\n']), label);
-    sb.assert_nothing_left();
+    let current = ["cat", "/proc/self/attr/current"];
+    let assert_in_force = |output: &str| assert_eq!(output.trim_end_matches(['\0', '\r', '\n']), PROGRAM);
+    for no_new_privileges in [true, false] {
+        let bundle = labelled(sb, &current).set("/process/noNewPrivileges", no_new_privileges);
+        assert_in_force(&sb.run(&bundle.build()).ok().stdout);
+        let user = labelled(sb, &current)
+            .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+            .set("/process/noNewPrivileges", no_new_privileges);
+        assert_in_force(&sb.run(&user.build()).ok().stdout);
+    }
+    assert_in_force(&sb.run(&labelled(sb, &current).user_namespace().build()).ok().stdout);
+    let hook = json!({"path": "/bin/probe", "args": ["probe", "probe", "--", "cat", "/proc/self/attr/current", ";", "exit", "3"]});
+    let container = sb.create(&labelled(sb, &current).hook("startContainer", hook).build());
+    container.verb("start").fails_with(&["startContainer hook #0: exit status 3", PROGRAM]);
+    let container = sb.create(&labelled(sb, &current).build());
+    container.start();
+    container.wait();
+    assert_in_force(&container.output());
+}
+
+fn mounts_have_the_selinux_label(sb: &Sandbox) {
+    needs_selinux();
+    sb.needs_program("/usr/bin/python3", "python3-minimal");
+    for flags in [&[][..], &["--pretend-kernel-lacks", "new_mount_api"]] {
+        let bundle =
+            labelled(sb, &["pause"]).set("/linux/maskedPaths", json!(["/proc/bus", "/sys/firmware", "/proc/fs"]));
+        let container = sb.create_with(&bundle.build(), |call| call.global(flags));
+        let look = "import os, sys\nfor path in sys.argv[1:]: print(os.getxattr(path, 'security.selinux').decode().rstrip('\\0'))";
+        let root = format!("/proc/{}/root", container.pid());
+        let places = ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/proc/fs", "/proc", "/bin"];
+        let paths = places.map(|place| format!("{root}{place}"));
+        let output = Command::new("/usr/bin/python3").args(["-c", look]).args(paths).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let others = ["u:base_r:base_t:s0"; 2];
+        assert_eq!(text.lines().collect::<Vec<_>>(), [&[FILES; 5][..], &others].concat(), "{output:?}");
+    }
 }
 
 fn a_selinux_label_that_the_policy_lacks_is_an_error(sb: &Sandbox) {
@@ -321,5 +361,25 @@ fn a_selinux_label_that_the_policy_lacks_is_an_error(sb: &Sandbox) {
     let words = ["process.selinuxLabel: ", "write: Invalid argument", "hint: the loaded SELinux policy"];
     sb.run_with(&bundle, |call| call.arg("--no-new-keyring")).fails_with(&words);
     sb.run(&bundle).fails_with(&words);
+    sb.run(&bundle).fails_with(&["make keyrings with SELinux label"]);
+    let bundle = sb.bundle().set("/linux/mountLabel", "no_u:no_r:no_t:s0").tool(["true"]).build();
+    sb.run(&bundle).fails_with(&["context=no_u:no_r:no_t:s0", "Invalid argument"]);
     sb.assert_nothing_left();
+}
+
+fn a_selinux_label_that_can_not_be_set_leaves_nothing(sb: &Sandbox) {
+    needs_selinux();
+    sb.only_corten("has faults");
+    let bundle = labelled(sb, &["true"]).build();
+    let steps = steps_of(sb, &bundle, "Selinux");
+    let queues = steps_of(sb, &bundle, "LabelQueues");
+    assert_eq!((steps.len(), queues.len()), (3, 1));
+    for (index, step) in steps.iter().chain(&queues) {
+        let field = step["field"].as_str().unwrap().trim_start_matches('/').replace('/', ".");
+        for (suffix, words) in [("", field.as_str()), (":kill", "was killed by")] {
+            let output = sb.run_with(&bundle, |call| call.global(&["--fault", &format!("stage_two:{index}{suffix}")]));
+            output.fails_with(&[words]);
+            sb.assert_nothing_left();
+        }
+    }
 }

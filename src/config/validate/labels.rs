@@ -64,7 +64,11 @@ fn check_form(label: &str, at: Field, found: &mut Findings) {
 fn check_mount_label(label: &str, found: &mut Findings) {
     let at = Field::at("/linux/mountLabel");
     if label.contains('"') {
-        found.refuse(at, "must not contain a quote", "write the label alone, for example system_u:object_r:container_file_t:s0");
+        found.refuse(
+            at,
+            "must not contain a quote",
+            "write the label alone, for example system_u:object_r:container_file_t:s0",
+        );
     } else {
         check_form(label, at, found);
     }
