@@ -59,8 +59,15 @@ fn is_planning(source: &Source) -> bool {
         || ["annotations.rs", "devices.rs", "properties.rs", "unit.rs"]
             .iter()
             .any(|name| source.path == format!("cgroups/systemd/{name}"))
-        || ["namespaces/idmap.rs", "process/capabilities.rs", "process/environment.rs", "rootfs/options.rs", "field.rs"]
-            .contains(&source.path.as_str())
+        || [
+            "namespaces/idmap.rs",
+            "process/capabilities.rs",
+            "process/environment.rs",
+            "process/labels.rs",
+            "rootfs/options.rs",
+            "field.rs",
+        ]
+        .contains(&source.path.as_str())
 }
 
 // ---- Code that runs after clone ---------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ mod hooks;
 mod invalid;
 mod joining;
 mod killing;
+mod labels;
 mod lifecycle;
 mod log;
 mod masks;
@@ -55,6 +56,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("invalid", invalid::CASES),
     ("joining", joining::CASES),
     ("killing", killing::CASES),
+    ("labels", labels::CASES),
     ("lifecycle", lifecycle::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),

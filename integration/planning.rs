@@ -333,6 +333,10 @@ fn rights_are_given_up_in_order(plan: &Plan) -> Result<(), String> {
         matches!(op, Scheduler { .. } | IoPriority { .. } | Personality { .. } | MemoryPolicy { .. } | OwnStdio { .. })
     });
     ordered(&steps, properties, user, "a user may not set these any more")?;
+    let label = process(|op| matches!(op, AppArmor { .. } | SelinuxExec { .. }));
+    ordered(&steps, label, user, "an ordinary user may not get the label, or not that label alone")?;
+    let keyring = process(|op| matches!(op, SessionKeyring { .. }));
+    ordered(&steps, process(|op| matches!(op, SelinuxKeyring { .. })), keyring, "a keyring has its label from birth")?;
     let verified = process(|op| matches!(op, VerifyCwd { .. }));
     let entered = last(&steps, process(|op| matches!(op, EnterCwd { .. })));
     demand(entered.is_some() && last(&steps, verified) > entered, || {

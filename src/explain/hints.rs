@@ -80,6 +80,14 @@ static RULES: &[Rule] = &[
     rule(Errno::EINVAL, &[Call::Write], "/linux/sysctl", Anyone, "the kernel doesn't take this value: compare it with what the file under /proc/sys holds"),
     rule(Errno::EACCES, &[], "/linux/sysctl", Anyone, "only sysctls of the container's own namespaces can be written"),
 
+    // Security modules: proc_pid_attr(5), aa_change_onexec(2), setexeccon(3).
+    rule(Errno::ENOENT, &[Call::Write], "/process/apparmorProfile", Anyone, "no profile of this name is loaded: load its file with `apparmor_parser -r`; /sys/kernel/security/apparmor/profiles lists the loaded ones"),
+    rule(Errno::EACCES, &[Call::Write], "/process/apparmorProfile", Anyone, "corten itself runs under an AppArmor profile that has no change_profile rule for this one: see /proc/self/attr/current and dmesg"),
+    rule(Errno::EINVAL, &[Call::Write], "/process/apparmorProfile", Anyone, "AppArmor takes this for no name of a profile"),
+    rule(Errno::EINVAL, &[Call::Write], "/process/selinuxLabel", Anyone, "the loaded SELinux policy has no such label: it must have a user, role, type and level of the policy, such as system_u:system_r:container_t:s0"),
+    rule(Errno::EACCES, &[Call::Write], "/process/selinuxLabel", Anyone, "the SELinux policy doesn't let corten's own domain set labels (setexec, setkeycreate): see the audit log"),
+    rule(Errno::EINVAL, &[Call::Setxattr], "/linux/mountLabel", Anyone, "the loaded SELinux policy has no such label: it must have a user, role, type and level of the policy, such as system_u:object_r:container_file_t:s0"),
+
     // Identity and limits: setgroups(2), capabilities(7), setrlimit(2).
     rule(Errno::EPERM, &[Call::Setgroups], "", Anyone, "a user namespace without newgidmap forbids setgroups: leave out process.user.additionalGids"),
     rule(Errno::EINVAL, IDS, "", Anyone, "the id has no mapping in the user namespace: extend linux.uidMappings and linux.gidMappings"),
@@ -117,7 +125,8 @@ static RULES: &[Rule] = &[
     rule(Errno::EISDIR, &[Call::FindExecutable, Call::Exec], "", Anyone, "process.args[0] must name the program, not its directory"),
     rule(Errno::ENOENT, &[Call::Exec], "", Anyone, "the file exists, but what runs it doesn't: the root file system lacks the dynamic loader (`file` names it) or the program of the #! line, which may end in a carriage return"),
     rule(Errno::ENOEXEC, &[Call::Exec], "", Anyone, "the file is for another machine (`file` tells), damaged, or a script without a #! line"),
-    rule(Errno::EACCES, &[Call::Exec], "", Anyone, "process.user may not execute the file, or its mount is noexec"),
+    rule(Errno::EACCES, &[Call::Exec], "", Anyone, "process.user may not execute the file, its mount is noexec, or a security module forbids it: dmesg or the audit log tells"),
+    rule(Errno::EPERM, &[Call::Exec], "", Anyone, "a security module forbids the program, or the change to its label, which process.noNewPrivileges restricts: dmesg or the audit log tells"),
     rule(Errno::E2BIG, &[Call::Exec], "", Anyone, "process.args and process.env are too long together"),
     rule(Errno::ENOENT, &[Call::Chdir, Call::CheckCwd], "", Anyone, "process.cwd must exist in the root file system"),
     rule(Errno::ENOTDIR, &[], "/process/cwd", Anyone, "process.cwd must be a directory, and a file stands there or on the way"),

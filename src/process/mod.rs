@@ -13,6 +13,7 @@ pub mod executable;
 pub mod foreground;
 pub mod hooks;
 pub mod init;
+pub mod labels;
 pub mod launch;
 pub mod notify;
 pub mod page;
@@ -118,6 +119,21 @@ pub enum Op {
         file: CString,
         value: CString,
     },
+    /// The program runs under an AppArmor profile, from execve on; `text` is what the kernel is told.
+    AppArmor {
+        profile: String,
+        text: CString,
+    },
+    /// The program runs with an SELinux label, from execve on.
+    SelinuxExec {
+        label: CString,
+    },
+    /// Keyrings get an SELinux label from here on.
+    SelinuxKeyring {
+        label: CString,
+    },
+    /// Keyrings get the label that they would have by themselves.
+    SelinuxKeyringEnd,
     NoNewPrivileges,
     Scheduler {
         attr: SchedAttr,
@@ -245,6 +261,10 @@ pub fn render(op: &Op) -> String {
         Op::Hostname { name } => format!("set hostname {}", text(name)),
         Op::Domainname { name } => format!("set domainname {}", text(name)),
         Op::Sysctl { file, value } => format!("write {:?} to /proc/{}", text(value), text(file)),
+        Op::AppArmor { profile, .. } => format!("run the program under AppArmor profile {profile}"),
+        Op::SelinuxExec { label } => format!("run the program with SELinux label {}", text(label)),
+        Op::SelinuxKeyring { label } => format!("make keyrings with SELinux label {}", text(label)),
+        Op::SelinuxKeyringEnd => "make keyrings without a label of their own".to_owned(),
         Op::NoNewPrivileges => "forbid new privileges".to_owned(),
         Op::Scheduler { policy, attr } => format!("set scheduler {policy} nice {}", attr.nice),
         Op::IoPriority { class, value } => format!("set I/O priority {class} {}", value & 0x1fff),

@@ -14,7 +14,7 @@ use crate::plan::{Point, Step};
 use crate::process::environment::{self, Environment};
 use crate::process::hooks::{self, Hooks};
 use crate::process::seccomp::plan::{SeccompPlan, plan_seccomp};
-use crate::process::{Op, capabilities, scheduler, seccomp};
+use crate::process::{Op, capabilities, labels, scheduler, seccomp};
 use crate::request::{Mode, NotifySocket, Request};
 use crate::rootfs;
 use crate::slots::Slot;
@@ -82,7 +82,8 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
     plan.session.push(Step::new(Op::NewSession, Field::RUNTIME));
     if !request.no_new_keyring {
         let name = CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
-        plan.session.push(Step::new(Op::SessionKeyring { name }, Field::RUNTIME));
+        let keyring = Step::new(Op::SessionKeyring { name }, Field::RUNTIME);
+        plan.session.extend(labels::plan_keyring_label(spec.process().as_ref(), keyring));
     }
     match spec.process() {
         Some(process) => plan_given(&mut plan, spec, process, context),
@@ -154,6 +155,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     if let Some(given) = linux.and_then(|l| l.memory_policy().as_ref()) {
         plan.last.push(Step::new(scheduler::plan_memory_policy(given), Field::at("/linux/memoryPolicy")));
     }
+    plan.last.extend(labels::plan_exec_labels(process, context.host));
     plan_identity(plan, process, context, &environment, cwd);
     let arg0 = process.args().iter().flatten().next().cloned().unwrap_or_default();
     plan.exec = Exec {
@@ -358,16 +360,9 @@ fn plan_start(plan: &mut ProcessPlan, spec: &Spec) {
 /// The fields of this domain that are not applied yet: a run names them in its one warning and goes on without.
 pub fn unapplied(spec: &Spec) -> Vec<Field> {
     let linux = spec.linux().as_ref();
-    let process = spec.process().as_ref();
     let asked = [
-        ("/linux/mountLabel", linux.is_some_and(|l| l.mount_label().as_deref().is_some_and(|s| !s.is_empty()))),
         ("/linux/intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
         ("/linux/netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
-        (
-            "/process/apparmorProfile",
-            process.is_some_and(|p| p.apparmor_profile().as_deref().is_some_and(|s| !s.is_empty())),
-        ),
-        ("/process/selinuxLabel", process.is_some_and(|p| p.selinux_label().as_deref().is_some_and(|s| !s.is_empty()))),
     ];
     asked.into_iter().filter(|(_, asked)| *asked).map(|(pointer, _)| Field::at(pointer)).collect()
 }

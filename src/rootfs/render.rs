@@ -39,6 +39,7 @@ pub fn render(op: &Op) -> String {
         Op::Remount(remount) => {
             format!("remount {}{}", show(&remount.target.path), show_finish(&remount.finish, show_data(&remount.data)))
         }
+        Op::LabelQueues { path, label } => format!("give {} the SELinux label {}", show(path), show(label)),
         Op::MakeDevice(device) => format!("make device {} ({})", show(&device.path), show_node(device.node)),
         Op::BindDevice { path, .. } => format!("bind device {}", show(path)),
         Op::BindConsole => "bind the terminal on /dev/console".into(),
@@ -52,7 +53,10 @@ pub fn render(op: &Op) -> String {
         Op::ReadOnlyMount { destination, .. } => format!("make the mount on {} read-only", show(destination)),
         Op::ReadOnlyRoot => "make the rootfs read-only".into(),
         Op::ReadOnlyPath { path } => format!("make {} read-only", show(path)),
-        Op::MaskPath { path, .. } => format!("mask {}", show(path)),
+        Op::MaskPath { path, label: None, .. } => format!("mask {}", show(path)),
+        Op::MaskPath { path, label: Some(label), .. } => {
+            format!("mask {} (context={})", show(path), show(&label.label))
+        }
     }
 }
 

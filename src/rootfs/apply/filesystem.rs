@@ -52,6 +52,23 @@ pub(super) fn mount_filesystem(fs: &Filesystem, slots: &mut Slots) -> Effect {
     attach::finish(mounted, &fs.finish, slots)
 }
 
+/// linux/magic.h
+const MQUEUE_MAGIC: i64 = 0x1980_0202;
+
+/// Labels the file system of message queues that is mounted at a path inside the root.
+pub(super) fn label_queues(at: &CStr, label: &CStr, slots: &Slots) -> Effect {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
+    let queues = path::open_in_root(slots.get(Slot::ROOTFS)?, at, flags)?;
+    // The way there may have changed meanwhile; a directory of the image keeps its label.
+    let labelled = match file::magic(queues) {
+        Ok(MQUEUE_MAGIC) => file::set_selinux_label(queues, label),
+        Ok(_) => Err(Trouble::new(Call::CheckFilesystem, Errno::EXDEV)),
+        Err(trouble) => Err(trouble),
+    };
+    file::close(queues);
+    labelled
+}
+
 /// What a new file system takes over from the directory that it covers.
 struct Covered<'a> {
     mode: Option<&'a CStr>,

@@ -216,6 +216,7 @@ impl Planner<'_> {
         let Some((data, joined, without_gid)) = self.filesystem_data(index, fstype, &options) else { return };
         let finish = self.finish(index, &options, &target, fstype);
         let is_tmpfs = fstype == "tmpfs";
+        let queues = if fstype == "mqueue" { self.label_of_queues(&target) } else { None };
         let shares_network = !matches!(self.namespace(LinuxNamespaceType::Network), Some(None));
         let filesystem = Filesystem {
             fstype: fstype_text,
@@ -232,6 +233,14 @@ impl Planner<'_> {
             finish,
         };
         self.plan.mount.push(Step::new(Op::MountFilesystem(Box::new(filesystem)), field));
+        self.plan.mount.extend(queues);
+    }
+
+    fn label_of_queues(&mut self, target: &Target) -> Option<Step> {
+        let field = Field::at("/linux/mountLabel");
+        let label = self.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref())?;
+        let label = self.c_string(label, &field)?;
+        Some(Step::new(Op::LabelQueues { path: target.path.clone(), label }, field))
     }
 
     /// The data of a file system in three forms: for fsconfig(2), for mount(2), and that without its `gid=`.
