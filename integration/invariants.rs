@@ -363,7 +363,7 @@ const USES: [(&str, &[&str]); 21] = [
     ("seal", &["error", "fault", "sys"]),
     ("slots", &["fault"]),
     ("sys", &["fault"]),
-    ("toolbox", &["sys"]),
+    ("toolbox", &["fault", "sys"]),
 ];
 
 #[test]
