@@ -78,6 +78,7 @@ fn fill(copy: RawFd, from: RawFd) -> Effect {
 
 /// Executes an open file with this process's own arguments and environment; returns only when that fails.
 pub fn execute(fd: RawFd) -> Trouble {
+    // SAFETY: every C library has this variable with this type (environ(7)).
     unsafe extern "C" {
         static environ: *const *const libc::c_char;
     }
