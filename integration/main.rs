@@ -41,7 +41,11 @@ mod update;
 
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
-    ("attacks", attacks::CASES),
+    ("attacks_descriptors", attacks::descriptors::CASES),
+    ("attacks_executable", attacks::executable::CASES),
+    ("attacks_links", attacks::links::CASES),
+    ("attacks_procfs", attacks::procfs::CASES),
+    ("attacks_races", attacks::races::CASES),
     ("cgroup_mounts", cgroup_mounts::CASES),
     ("device_rules", device_rules::CASES),
     ("devices", devices::CASES),

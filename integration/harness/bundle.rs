@@ -163,6 +163,11 @@ impl<'a> BundleBuilder<'a> {
         self
     }
 
+    /// A path below the root file system so far, as the host sees it.
+    pub fn in_rootfs(&self, path: &str) -> PathBuf {
+        self.bundle.in_rootfs(path)
+    }
+
     /// A file in the root file system.
     pub fn file(self, path: &str, text: &str) -> Self {
         let path = self.bundle.in_rootfs(path);
