@@ -15,6 +15,7 @@ mod golden;
 mod harness;
 mod help;
 mod hooks;
+mod idmapped;
 mod invalid;
 mod joining;
 mod killing;
@@ -52,6 +53,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("golden", golden::CASES),
     ("help", help::CASES),
     ("hooks", hooks::CASES),
+    ("idmapped", idmapped::CASES),
     ("invalid", invalid::CASES),
     ("joining", joining::CASES),
     ("killing", killing::CASES),

@@ -13,12 +13,12 @@ use crate::plan::{Op, Plan, Point, Step};
 use crate::process::apply::{self, Outcome};
 use crate::process::page::Page;
 use crate::process::start_hook::{self, StartHook};
-use crate::process::sync::Message;
+use crate::process::sync::{HANDED, Message};
 use crate::process::{Op as ProcessOp, executable};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, file, mount, stream};
+use crate::sys::{descriptor, file, mount, path, stream};
 use crate::{cgroups, namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
@@ -97,6 +97,11 @@ impl Init<'_> {
     fn step(&mut self, step: &Step) -> Effect<Outcome> {
         match &step.op {
             Op::Namespace(namespaces::Op::Fork) => self.fork()?,
+            Op::Namespace(namespaces::Op::CheckMap { ids, map }) => {
+                if !namespaces::apply::has_map(*ids, map, &self.slots)? {
+                    return Ok(Outcome::Warned(Trouble::new(Call::CheckMap, Errno::EINVAL)));
+                }
+            }
             Op::Namespace(op) => namespaces::apply::apply(op, &self.slots)?,
             Op::Cgroup(op) => cgroups::apply::apply(op, &mut self.slots, self.in_cgroup)?,
             Op::Rootfs(op) => rootfs::apply::apply(op, &mut self.slots)?,
@@ -112,6 +117,7 @@ impl Init<'_> {
                 let len = apply::find_home(&self.slots, *uid, self.home.as_mut_slice())?;
                 self.image.set_home(self.home.get(..len).unwrap_or(b"/"))?;
             }
+            ProcessOp::HandOver => self.hand_over()?,
             ProcessOp::FindExecutable { .. } => self.found = executable::find(&self.plan.exec.candidates)?,
             ProcessOp::StartHook { index, .. } => {
                 let hook = self.hooks.get(*index).ok_or(Trouble::new(Call::Hook, Errno::ENOENT))?;
@@ -119,8 +125,8 @@ impl Init<'_> {
             }
             ProcessOp::Exec { .. } => {
                 let missing = Trouble::new(Call::Exec, Errno::ENOENT);
-                let path = self.plan.exec.candidates.get(self.found).ok_or(missing)?;
-                return Err(self.image.exec(path));
+                let program = self.plan.exec.candidates.get(self.found).ok_or(missing)?;
+                return Err(self.image.exec(program));
             }
             op => return apply::apply(op, &mut self.slots),
         }
@@ -140,6 +146,20 @@ impl Init<'_> {
                 self.await_go()
             }
         }
+    }
+
+    /// Sends the host this process's namespaces and root. A kind that the kernel lacks has nothing to enter.
+    fn hand_over(&self) -> Effect {
+        let (control, proc) = (self.slots.get(Slot::CONTROL)?, self.slots.get(Slot::HOST_PROC)?);
+        for (kind, name, flags) in HANDED {
+            let fd = match path::open(proc, name, flags, 0) {
+                Err(Trouble { errno: Errno::ENOENT, .. }) => continue,
+                opened => opened?,
+            };
+            Message::Handed(kind).send_with_descriptor(control, fd)?;
+            file::close(fd);
+        }
+        Ok(())
     }
 
     fn sync(&mut self, point: Point) -> Effect {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Warning};
 use crate::fault::{self, Call, Effect, Fault, Stage, Trouble};
 use crate::field::Field;
 use crate::plan::{self, Op, Plan, Point, Step};
-use crate::process::hooks::{Hook, Kind, Place, StateJson};
+use crate::process::hooks::{Handed, Hook, Kind, Place, StateJson};
 use crate::process::init::{self, Init, Injection};
 use crate::process::page::Page;
 use crate::process::report::{self, Told};
@@ -180,7 +180,16 @@ impl Launch<'_> {
         init.slots.take(Slot::CONTROL);
         init.slots.filled().for_each(file::close);
         let slots = Slots::with_room(self.plan.slots);
-        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, slots, warnings: Vec::new() };
+        let mut talk = Conversation {
+            launch: self,
+            pid,
+            reaped: false,
+            control,
+            page,
+            slots,
+            handed: Vec::new(),
+            warnings: Vec::new(),
+        };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
         talk.slots.filled().for_each(file::close);
@@ -247,6 +256,8 @@ struct Conversation<'a, 'b> {
     page: Page,
     /// What the host opens for its own steps on the child.
     slots: Slots,
+    /// What the init has handed over of itself: its namespaces and its root.
+    handed: Vec<Handed>,
     warnings: Vec<Warning>,
 }
 
@@ -259,8 +270,12 @@ impl Conversation<'_, '_> {
             self.adopt()?;
         }
         loop {
-            let message = Message::receive(self.control).map_err(|t| Error::os("hear from the init", t))?;
+            let (message, descriptor) =
+                Message::receive_with_descriptor(self.control).map_err(|t| Error::os("hear from the init", t))?;
             match message {
+                Some(Message::Handed(kind)) => {
+                    self.handed.extend(descriptor.map(|fd| Handed { file: fd.into(), kind }))
+                }
                 Some(Message::At(Point::Adopted)) => self.adopt()?,
                 Some(Message::At(Point::Mounted)) => self.run_hooks()?,
                 // It is on record since before the first message.
@@ -341,11 +356,13 @@ impl Conversation<'_, '_> {
 
     /// Takes a step of the host's on the child.
     fn act(&mut self, stage: Stage, index: usize, step: &Step) -> Result {
+        let mut said = String::new();
         let acted = match self.launch.injected(stage, index) {
-            Ok(()) => apply_adopt(step, self.pid, &mut self.slots)?,
+            Ok(()) => apply_adopt(step, self.pid, &mut self.slots, &mut said)?,
             injected => injected,
         };
-        acted.map_err(|trouble| self.launch.step_error(stage, index, trouble))
+        let told = self.launch.told(stage, index);
+        acted.map_err(|trouble| report::step_error(&told, stage, index, trouble, &said))
     }
 
     fn run_hooks(&mut self) -> Result {
@@ -368,7 +385,7 @@ impl Conversation<'_, '_> {
         let held = pidfd::open(self.pid).ok();
         let pidfd = held.as_ref().map(AsFd::as_fd);
         let place = match kind {
-            Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs },
+            Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs, handed: &self.handed },
             _ => Place::Runtime { cwd: Some(bundle), init: pidfd },
         };
         hooks::run_hooks(kind, std::slice::from_ref(hook), &state, place).map_err(|error| match error {
@@ -383,7 +400,10 @@ impl Conversation<'_, '_> {
         let plan = self.launch.plan;
         let Some(step) = plan.steps(fault.stage).get(usize::from(fault.step)) else { return };
         let trouble = fault.trouble();
-        let text = format!("{}: {}: {}", plan::render(&step.op), trouble.call.name(), fault::words(trouble.errno));
+        let text = match trouble.call {
+            Call::CheckMap => "the user namespace that is joined has another map, which holds".to_owned(),
+            call => format!("{}: {}: {}", plan::render(&step.op), call.name(), fault::words(trouble.errno)),
+        };
         self.warnings.push(Warning::new(step.field.clone(), text));
     }
 }
@@ -398,10 +418,10 @@ fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
     }
 }
 
-/// The outer error is one that no errno tells.
-fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots) -> Result<Effect> {
+/// The outer error is one that no errno tells; `said` is what a program that was run wrote.
+fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots, said: &mut String) -> Result<Effect> {
     Ok(match &step.op {
-        Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid),
+        Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid, said),
         Op::Cgroup(op) => {
             return cgroups::adopt::apply_adopt(op, pid, slots).map_err(|error| error.field(step.field.clone()));
         }
