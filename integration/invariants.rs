@@ -77,7 +77,7 @@ fn is_planning(source: &Source) -> bool {
 const AFTER_CLONE: [&str; 1] = ["process/init.rs"];
 
 /// Functions in the files of the child that run in the host process, before clone or without one.
-const ON_THE_HOST: [(&str, &[&str], &str); 8] = [
+const ON_THE_HOST: [(&str, &[&str], &str); 9] = [
     ("fault.rs", &["detail_text", "name"], "words of a fault, for the host's report"),
     ("process/console.rs", &["connect"], "a step of the host's list"),
     ("process/init.rs", &["is_exec"], "asked by the host"),
@@ -85,7 +85,8 @@ const ON_THE_HOST: [(&str, &[&str], &str); 8] = [
     ("slots.rs", &["with_room"], "the table is allocated before clone"),
     ("sys/exec.rs", &["new"], "argv and envp are built before clone"),
     ("sys/kernel.rs", &["pretend_lacks"], "set from the command line"),
-    ("sys/socket.rs", &["receive_last"], "corten's end of the terminal's socket"),
+    ("process/sync.rs", &["receive_with_descriptor"], "what the child hands over"),
+    ("sys/socket.rs", &["own", "receive_last"], "what the host receives"),
 ];
 
 /// Files whose types the child reads and whose functions are the host's, but for the ones named here.

@@ -15,6 +15,7 @@ mod golden;
 mod harness;
 mod help;
 mod hooks;
+mod idmapped;
 mod invalid;
 mod joining;
 mod killing;
@@ -57,6 +58,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("golden", golden::CASES),
     ("help", help::CASES),
     ("hooks", hooks::CASES),
+    ("idmapped", idmapped::CASES),
     ("invalid", invalid::CASES),
     ("joining", joining::CASES),
     ("killing", killing::CASES),

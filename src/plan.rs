@@ -222,6 +222,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         first,
         hide,
         session,
+        hand_over,
         mounted,
         inside,
         last,
@@ -236,7 +237,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     if let Some(first) = place.first().filter(|_| !launch.maps) {
         join.insert(0, Step::new(Point::Adopted, first.field.clone()));
     }
-    let mut stage_two = [session, mount].concat();
+    let mut stage_two = [session, mount, hand_over].concat();
     if !mounted.is_empty() {
         stage_two.push(Step::new(Point::Mounted, Field::at("/hooks")));
     }

@@ -11,6 +11,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 # shellcheck source=integration/vm/where.sh
 . "$here/where.sh"
+# shellcheck source=integration/stage.sh
+. "$here/../stage.sh"
 die() { echo "lane.sh: $*" >&2; exit 1; }
 
 # Speed, name, kernel, control groups, caller, what every call of the runtime gets in front, and the suite's files that
@@ -51,23 +53,15 @@ prepare() {
     fi
 }
 
-# What cargo has built for the lanes: the suite and the binary that it tests, optimised a bit (see Cargo.toml).
-executable() { # NAME
-    python3 -c '
-import json, sys
-built = [json.loads(line) for line in sys.stdin if line.startswith("{")]
-print(*[item["executable"] for item in built
-        if item.get("executable") and item["target"]["name"] == sys.argv[1]], sep="\n")' "$1" <"$stage/messages"
-}
-
 # Puts together what the machine gets to see as /mnt/share: binaries, fixtures, and the places where the suite was told
 # at build time to look for them.
 stage_suite() {
     local suite corten
     "$top/scripts/cargo.sh" test --locked --quiet --profile "${VM_PROFILE:-vm}" --no-run --message-format=json --test integration \
         >"$stage/messages"
-    suite=$(executable integration)
-    corten=$(executable corten)
+    # Optimised a bit: see Cargo.toml.
+    suite=$(executable integration <"$stage/messages")
+    corten=$(executable corten <"$stage/messages")
     if [ ! -x "$suite" ] || [ ! -x "$corten" ]; then die "cargo names no suite or no binary"; fi
     mkdir "$stage/share"
     strip -o "$stage/share/suite" "$suite"

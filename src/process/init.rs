@@ -13,13 +13,13 @@ use crate::plan::{Op, Plan, Point, Step};
 use crate::process::apply::{self, Outcome};
 use crate::process::page::Page;
 use crate::process::start_hook::{self, StartHook};
-use crate::process::sync::Message;
+use crate::process::sync::{HANDED, Message};
 use crate::process::{Announce, Op as ProcessOp, executable};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
 use crate::sys::seccomp::{self, Instruction};
-use crate::sys::{descriptor, file, mount, socket};
+use crate::sys::{descriptor, file, mount, path};
 use crate::{cgroups, namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
@@ -100,6 +100,11 @@ impl Init<'_> {
     fn step(&mut self, step: &Step) -> Effect<Outcome> {
         match &step.op {
             Op::Namespace(namespaces::Op::Fork) => self.fork()?,
+            Op::Namespace(namespaces::Op::CheckMap { ids, map }) => {
+                if !namespaces::apply::has_map(*ids, map, &self.slots)? {
+                    return Ok(Outcome::Warned(Trouble::new(Call::CheckMap, Errno::EINVAL)));
+                }
+            }
             Op::Namespace(op) => namespaces::apply::apply(op, &self.slots)?,
             Op::Cgroup(op) => cgroups::apply::apply(op, &mut self.slots, self.in_cgroup)?,
             Op::Rootfs(op) => rootfs::apply::apply(op, &mut self.slots)?,
@@ -115,6 +120,7 @@ impl Init<'_> {
                 let len = apply::find_home(&self.slots, *uid, self.home.as_mut_slice())?;
                 self.image.set_home(self.home.get(..len).unwrap_or(b"/"))?;
             }
+            ProcessOp::HandOver => self.hand_over()?,
             ProcessOp::FindExecutable { .. } => self.found = executable::find(&self.plan.exec.candidates)?,
             ProcessOp::LoadFilter { flags, announce } => self.load_filter(*flags, *announce)?,
             ProcessOp::StartHook { index, .. } => {
@@ -123,8 +129,8 @@ impl Init<'_> {
             }
             ProcessOp::Exec { .. } => {
                 let missing = Trouble::new(Call::Exec, Errno::ENOENT);
-                let path = self.plan.exec.candidates.get(self.found).ok_or(missing)?;
-                return Err(self.image.exec(path));
+                let program = self.plan.exec.candidates.get(self.found).ok_or(missing)?;
+                return Err(self.image.exec(program));
             }
             op => return apply::apply(op, &mut self.slots),
         }
@@ -135,9 +141,6 @@ impl Init<'_> {
     /// the filter asks about: so there is one call between, which validation doesn't let a filter ask about.
     fn load_filter(&mut self, flags: u64, announce: Announce) -> Effect {
         let control = self.slots.get(Slot::CONTROL)?;
-        if announce == Announce::Descriptor {
-            Message::Listener(-1).send(control)?;
-        }
         let loaded = seccomp::load(&self.filter, flags)?;
         if announce != Announce::Nothing {
             self.slots.put(Slot::LISTENER, loaded);
@@ -145,7 +148,7 @@ impl Init<'_> {
         match announce {
             Announce::Nothing => Ok(()),
             Announce::Number => Message::Listener(loaded).send(control),
-            Announce::Descriptor => socket::send_descriptor(control, b"l", loaded),
+            Announce::Descriptor => Message::Listener(-1).send_with_descriptor(control, loaded),
         }
     }
 
@@ -162,6 +165,20 @@ impl Init<'_> {
                 self.await_go()
             }
         }
+    }
+
+    /// Sends the host this process's namespaces and root. A kind that the kernel lacks has nothing to enter.
+    fn hand_over(&self) -> Effect {
+        let (control, proc) = (self.slots.get(Slot::CONTROL)?, self.slots.get(Slot::HOST_PROC)?);
+        for (kind, name, flags) in HANDED {
+            let fd = match path::open(proc, name, flags, 0) {
+                Err(Trouble { errno: Errno::ENOENT, .. }) => continue,
+                opened => opened?,
+            };
+            Message::Handed(kind).send_with_descriptor(control, fd)?;
+            file::close(fd);
+        }
+        Ok(())
     }
 
     fn sync(&mut self, point: Point) -> Effect {

@@ -1,7 +1,7 @@
 //! The host's side of a launch: takes the host's steps, clones the child, answers it at the points where both meet,
 //! and turns whatever goes wrong into one error, with nothing left behind.
 
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result, Warning};
 use crate::fault::{self, Call, Effect, Fault, Stage, Trouble};
 use crate::field::Field;
 use crate::plan::{self, Op, Plan, Point, Step};
-use crate::process::hooks::{Hook, Kind, Place, StateJson};
+use crate::process::hooks::{Handed, Hook, Kind, Place, StateJson};
 use crate::process::init::{self, Init, Injection};
 use crate::process::page::Page;
 use crate::process::prepare::Room;
@@ -19,7 +19,7 @@ use crate::process::sync::Message;
 use crate::process::{Op as ProcessOp, hooks, seccomp};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
-use crate::sys::{file, pidfd, socket, wait};
+use crate::sys::{file, pidfd, wait};
 use crate::{cgroups, namespaces, process};
 
 /// What a launch is given beside the plan.
@@ -116,7 +116,17 @@ impl Launch<'_> {
         init.slots.take(Slot::CONTROL);
         init.slots.filled().for_each(file::close);
         let slots = Slots::with_room(self.plan.slots);
-        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, slots, agent, warnings };
+        let mut talk = Conversation {
+            launch: self,
+            pid,
+            reaped: false,
+            control,
+            page,
+            slots,
+            handed: Vec::new(),
+            agent,
+            warnings,
+        };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
         talk.slots.filled().for_each(file::close);
@@ -186,6 +196,8 @@ struct Conversation<'a, 'b> {
     slots: Slots,
     /// The socket of the seccomp agent, until it has the listener.
     agent: Option<RawFd>,
+    /// What the init has handed over of itself: its namespaces and its root.
+    handed: Vec<Handed>,
     warnings: Vec<Warning>,
 }
 
@@ -198,8 +210,12 @@ impl Conversation<'_, '_> {
             self.adopt()?;
         }
         loop {
-            let message = Message::receive(self.control).map_err(|t| Error::os("hear from the init", t))?;
+            let (message, descriptor) =
+                Message::receive_with_descriptor(self.control).map_err(|t| Error::os("hear from the init", t))?;
             match message {
+                Some(Message::Handed(kind)) => {
+                    self.handed.extend(descriptor.map(|fd| Handed { file: fd.into(), kind }))
+                }
                 Some(Message::At(Point::Adopted)) => self.adopt()?,
                 Some(Message::At(Point::Mounted)) => self.run_hooks()?,
                 // It is on record since before the first message.
@@ -218,13 +234,7 @@ impl Conversation<'_, '_> {
                     (self.launch.record)(pid)?;
                     self.go()?;
                 }
-                Some(Message::Listener(number)) => {
-                    if let Some(listener) = self.take_listener(number)? {
-                        let handed = self.hand_over(listener);
-                        file::close(listener);
-                        handed?;
-                    }
-                }
+                Some(Message::Listener(number)) => self.hand_listener_over(number, descriptor)?,
                 Some(Message::Warning(fault)) => self.warn(&fault),
                 Some(Message::Failed(fault)) => return Err(self.launch.fault_error(&fault)),
                 Some(_) => {}
@@ -233,29 +243,18 @@ impl Conversation<'_, '_> {
         }
     }
 
-    /// The listener of the child's filter: taken out of the child, or sent by it. `None` when the child has failed instead;
-    /// it says so itself.
-    fn take_listener(&self, number: i32) -> Result<Option<RawFd>> {
-        let doing = "take the listener of the seccomp filter";
-        let field = || Field::at("/linux/seccomp");
-        if number >= 0 {
-            let held = pidfd::open(self.pid).and_then(|held| pidfd::copy_descriptor(held.as_fd(), number));
-            return held.map(|fd| Some(fd.into_raw_fd())).map_err(|trouble| Error::os(doing, trouble).field(field()));
-        }
-        match socket::receive_descriptor(self.control) {
-            Ok(fd) => Ok(Some(fd)),
-            // Some other message, or none any more.
-            Err(_) if self.page.fault().is_some() => Ok(None),
-            Err(trouble) => Err(Error::os(doing, trouble).field(field())),
-        }
-    }
-
-    fn hand_over(&mut self, fd: RawFd) -> Result {
+    /// Hands the listener of the child's filter to its agent. It came along, or is taken out of the child.
+    fn hand_listener_over(&mut self, number: i32, sent: Option<OwnedFd>) -> Result {
+        let fd = match sent {
+            Some(fd) => Ok(fd),
+            None => pidfd::open(self.pid).and_then(|held| pidfd::copy_descriptor(held.as_fd(), number)),
+        };
+        let failed = |doing, trouble| Error::os(doing, trouble).field(Field::at("/linux/seccomp/listenerPath"));
+        let fd = fd.map_err(|trouble| failed("take the listener of the seccomp filter".to_owned(), trouble))?;
         let (Some(agent), Some(listener)) = (self.agent, &self.launch.plan.exec.listener) else { return Ok(()) };
         let state = StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() };
-        seccomp::listener::hand_over(agent, fd, listener, &state).map_err(|trouble| {
-            let doing = format!("hand the seccomp listener to its agent {}", listener.path.display());
-            Error::os(doing, trouble).field(Field::at("/linux/seccomp/listenerPath"))
+        seccomp::listener::hand_over(agent, fd.as_raw_fd(), listener, &state).map_err(|trouble| {
+            failed(format!("hand the seccomp listener to its agent {}", listener.path.display()), trouble)
         })
     }
 
@@ -313,11 +312,13 @@ impl Conversation<'_, '_> {
 
     /// Takes a step of the host's on the child.
     fn act(&mut self, stage: Stage, index: usize, step: &Step) -> Result {
+        let mut said = String::new();
         let acted = match self.launch.injected(stage, index) {
-            Ok(()) => apply_adopt(step, self.pid, &mut self.slots)?,
+            Ok(()) => apply_adopt(step, self.pid, &mut self.slots, &mut said)?,
             injected => injected,
         };
-        acted.map_err(|trouble| self.launch.step_error(stage, index, trouble))
+        let told = self.launch.told(stage, index);
+        acted.map_err(|trouble| report::step_error(&told, stage, index, trouble, &said))
     }
 
     fn run_hooks(&mut self) -> Result {
@@ -340,7 +341,7 @@ impl Conversation<'_, '_> {
         let held = pidfd::open(self.pid).ok();
         let pidfd = held.as_ref().map(AsFd::as_fd);
         let place = match kind {
-            Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs },
+            Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs, handed: &self.handed },
             _ => Place::Runtime { cwd: Some(bundle), init: pidfd },
         };
         hooks::run_hooks(kind, std::slice::from_ref(hook), &state, place).map_err(|error| match error {
@@ -355,15 +356,18 @@ impl Conversation<'_, '_> {
         let plan = self.launch.plan;
         let Some(step) = plan.steps(fault.stage).get(usize::from(fault.step)) else { return };
         let trouble = fault.trouble();
-        let text = format!("{}: {}: {}", plan::render(&step.op), trouble.call.name(), fault::words(trouble.errno));
+        let text = match trouble.call {
+            Call::CheckMap => "the user namespace that is joined has another map, which holds".to_owned(),
+            call => format!("{}: {}: {}", plan::render(&step.op), call.name(), fault::words(trouble.errno)),
+        };
         self.warnings.push(Warning::new(step.field.clone(), text));
     }
 }
 
-/// The outer error is one that no errno tells.
-fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots) -> Result<Effect> {
+/// The outer error is one that no errno tells; `said` is what a program that was run wrote.
+fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots, said: &mut String) -> Result<Effect> {
     Ok(match &step.op {
-        Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid),
+        Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid, said),
         Op::Cgroup(op) => {
             return cgroups::adopt::apply_adopt(op, pid, slots).map_err(|error| error.field(step.field.clone()));
         }

@@ -98,6 +98,8 @@ pub enum Op {
     },
     /// No ptrace and no /proc access by others until execve (CVE-2016-9962).
     Undumpable,
+    /// Give the host what a createContainer hook enters, which an ordinary user's host process can't open by itself.
+    HandOver,
     NewSession,
     SessionKeyring {
         name: CString,
@@ -255,6 +257,7 @@ pub fn render(op: &Op) -> String {
         Op::Hook { kind, index, hook } => format!("run {} hook #{index} {}", kind.name(), hook.path.display()),
         Op::OomScoreAdjust { value, .. } => format!("set oom_score_adj to {value}"),
         Op::Undumpable => "forbid ptrace until execve".to_owned(),
+        Op::HandOver => "hand the namespaces over for the host's hooks".to_owned(),
         Op::NewSession => "start a new session".to_owned(),
         Op::SessionKeyring { name } => format!("join session keyring {}", text(name)),
         Op::Terminal { .. } => "set up the terminal".to_owned(),

@@ -46,6 +46,8 @@ pub struct ProcessPlan {
     pub hide: Vec<Step>,
     /// Stage two, before the root file system is mounted.
     pub session: Vec<Step>,
+    /// The last before that wait.
+    pub hand_over: Vec<Step>,
     /// While the child waits with its root mounted: the host's hooks.
     pub mounted: Vec<Step>,
     /// In the new root, before parts of it become read-only.
@@ -78,7 +80,7 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         let op = Op::CheckInherited { first: 3, count: kept };
         plan.host.push(Step::new(op, Field::at("--preserve-fds")));
     }
-    plan_hooks(&mut plan, spec);
+    plan_hooks(&mut plan, spec, context);
     plan.session.push(Step::new(Op::NewSession, Field::RUNTIME));
     if !request.no_new_keyring {
         let name = CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
@@ -323,8 +325,11 @@ fn plan_environment(process: &Process, request: &Request) -> Environment {
     environment::plan_environment(process.env().as_deref().unwrap_or_default(), &extra)
 }
 
-fn plan_hooks(plan: &mut ProcessPlan, spec: &Spec) {
+fn plan_hooks(plan: &mut ProcessPlan, spec: &Spec, context: &Context) {
     let Hooks { prestart, create_runtime, create_container, start_container, .. } = hooks::plan::plan_hooks(spec);
+    if !create_container.is_empty() && context.host.rootless() {
+        plan.hand_over.push(Step::new(Op::HandOver, Field::at("/hooks/createContainer")));
+    }
     let lists = [
         (hooks::Kind::Prestart, prestart),
         (hooks::Kind::CreateRuntime, create_runtime),

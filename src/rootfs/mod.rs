@@ -228,6 +228,8 @@ pub struct Filesystem {
 pub enum StandIn {
     /// The host's sysfs with what is mounted below, read-only whatever the config says.
     Sysfs,
+    /// The host's message queues, which are the container's where it has no ipc namespace of its own.
+    MessageQueues,
     /// The container's cgroup, with the flags of the mount.
     Cgroup { dir: CString, cgroup: Cgroup },
 }

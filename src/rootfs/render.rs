@@ -150,7 +150,10 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         (Op::TakeTree(_), EINVAL) => Some(
             "the source has mounts below it that a user namespace locks (use rbind), or it stands on an unbindable mount",
         ),
-        (Op::MapIds { .. }, EINVAL) => Some("this file system doesn't support idmapped mounts"),
+        (Op::MapIds { .. }, EINVAL) => Some(
+            "this file system doesn't support idmapped mounts on this kernel: `findmnt -no FSTYPE -T SOURCE` says which it is",
+        ),
+        (Op::MapIds { .. }, ENOSYS) => Some("idmapped mounts need Linux 5.12 or newer"),
         (Op::MapIds { .. } | Op::MakeIdNamespace(_), EPERM) => {
             Some("idmapped mounts need root in the user namespace that owns the file system")
         }

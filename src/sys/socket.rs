@@ -80,8 +80,13 @@ pub fn send_descriptor(socket: RawFd, bytes: &[u8], fd: RawFd) -> Effect {
 
 /// Receives one descriptor, close-on-exec; ENOMSG when the message carries none.
 pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
+    let (_, fd) = receive_with(socket, &mut [0; 4096])?;
+    fd.ok_or(Trouble::new(Call::Recvmsg, Errno::ENOMSG))
+}
+
+/// Receives one message and the descriptor that it may carry, close-on-exec; size 0 is the end, as for [`receive`].
+pub fn receive_with(socket: RawFd, bytes: &mut [u8]) -> Effect<(usize, Option<RawFd>)> {
     let mut room = ControlRoom([0; 64]);
-    let mut bytes = [0u8; 4096];
     let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: msghdr is plain data, for which zeroes are valid.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -89,14 +94,15 @@ pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
     message.msg_iovlen = 1;
     message.msg_control = room.0.as_mut_ptr().cast();
     message.msg_controllen = room.0.len() as _;
-    loop {
+    let size = loop {
         // SAFETY: every pointer in the message describes memory that lives through the call.
         match unsafe { libc::recvmsg(socket, &mut message, libc::MSG_CMSG_CLOEXEC) } {
-            n if n >= 0 => break,
+            n if n >= 0 => break n as usize,
             _ if Errno::last() == Errno::EINTR => {}
+            _ if Errno::last() == Errno::ECONNRESET => return Ok((0, None)),
             _ => return Err(Trouble::new(Call::Recvmsg, Errno::last())),
         }
-    }
+    };
     // SAFETY: CMSG_FIRSTHDR checks that a whole header lies inside the control room; type and level are looked at
     // before the data is.
     let fd = unsafe {
@@ -107,13 +113,18 @@ pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
             Some(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())
         }
     };
-    fd.ok_or(Trouble::new(Call::Recvmsg, Errno::ENOMSG))
+    Ok((size, fd))
+}
+
+/// The owner of a descriptor that has just been received.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Receives one descriptor and closes the socket: nothing else is to come.
 pub fn receive_last(socket: RawFd) -> Effect<OwnedFd> {
     let received = receive_descriptor(socket);
     super::file::close(socket);
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
-    received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    received.map(own)
 }

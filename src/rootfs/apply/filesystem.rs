@@ -163,7 +163,7 @@ fn append_mode<'p>(data: &CStr, mode: Option<&CStr>, page: &'p mut [u8; DATA_MAX
 /// namespace of its own, and control groups only if it owns the cgroup namespace and nothing else claims them.
 fn is_refused(stand_in: &StandIn, errno: Errno) -> bool {
     match stand_in {
-        StandIn::Sysfs => errno == Errno::EPERM,
+        StandIn::Sysfs | StandIn::MessageQueues => errno == Errno::EPERM,
         StandIn::Cgroup { .. } => matches!(errno, Errno::EPERM | Errno::EBUSY),
     }
 }
@@ -173,6 +173,7 @@ fn bind_stand_in(fs: &Filesystem, stand_in: &StandIn, target: RawFd, slots: &mut
     let Finish { attributes, recursive, .. } = fs.finish;
     match stand_in {
         StandIn::Sysfs => bind_in_place(fs, c"/sys", true, target, (STAND_IN, STAND_IN), slots),
+        StandIn::MessageQueues => bind_in_place(fs, c"/dev/mqueue", false, target, (attributes, recursive), slots),
         StandIn::Cgroup { dir, cgroup } => {
             let otherwise = cgroup.otherwise.as_deref();
             match (bind_in_place(fs, dir, false, target, (attributes, recursive), slots), otherwise) {

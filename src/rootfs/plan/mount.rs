@@ -217,14 +217,20 @@ impl Planner<'_> {
         let finish = self.finish(index, &options, &target, fstype);
         let is_tmpfs = fstype == "tmpfs";
         let queues = if fstype == "mqueue" { self.label_of_queues(&target) } else { None };
-        let shares_network = !matches!(self.namespace(LinuxNamespaceType::Network), Some(None));
+        let shares = |kind| !matches!(self.namespace(kind), Some(None));
+        let stand_in = match fstype {
+            _ if !self.in_user_namespace() => None,
+            "sysfs" if shares(LinuxNamespaceType::Network) => Some(StandIn::Sysfs),
+            "mqueue" if shares(LinuxNamespaceType::Ipc) => Some(StandIn::MessageQueues),
+            _ => None,
+        };
         let filesystem = Filesystem {
             fstype: fstype_text,
             source,
             target,
             inherit_mode: is_tmpfs && !data.iter().any(|datum| datum.key.as_c_str() == c"mode"),
             copy_up: is_tmpfs && options.copy_up,
-            stand_in: (fstype == "sysfs" && self.in_user_namespace() && shares_network).then_some(StandIn::Sysfs),
+            stand_in,
             flags: superblock_flags(&options, fstype),
             data,
             joined,
