@@ -99,10 +99,12 @@ fn with_each_image<'a>(
 ) {
     sb.only_corten("is its own toolbox");
     let root = nix::unistd::geteuid().is_root();
-    for (image, flags) in IMAGES {
-        for user_namespace in [false, true] {
+    // An ordinary user can't clone a mount, and his default bundle has a user namespace already.
+    let images = IMAGES.iter().filter(|(image, _)| root || *image == "copy");
+    for (image, flags) in images.copied() {
+        for user_namespace in if root { &[false, true][..] } else { &[false] } {
             let bundle = strong(sb.bundle());
-            let bundle = if user_namespace && root { bundle.user_namespace() } else { bundle };
+            let bundle = if *user_namespace { bundle.user_namespace() } else { bundle };
             let program = Program::new(sb);
             let output = sb.run_with(&build(bundle).build(), |call| call.program(&program.path).global(flags));
             program.assert_untouched();
