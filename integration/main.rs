@@ -20,6 +20,7 @@ mod invalid;
 mod joining;
 mod killing;
 mod lifecycle;
+mod locked;
 mod log;
 mod masks;
 mod mistakes;
@@ -58,6 +59,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("joining", joining::CASES),
     ("killing", killing::CASES),
     ("lifecycle", lifecycle::CASES),
+    ("locked", locked::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),
     ("mistakes", mistakes::CASES),

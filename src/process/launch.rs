@@ -17,7 +17,7 @@ use crate::process::page::Page;
 use crate::process::report::{self, Told};
 use crate::process::start_hook::StartHook;
 use crate::process::sync::Message;
-use crate::process::{Op as ProcessOp, hooks};
+use crate::process::{Op as ProcessOp, hooks, locate};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
@@ -274,9 +274,13 @@ impl Conversation<'_, '_> {
                 Message::receive_with_descriptor(self.control).map_err(|t| Error::os("hear from the init", t))?;
             match message {
                 Some(Message::Handed(kind)) => {
-                    self.handed.extend(descriptor.map(|fd| Handed { file: fd.into(), kind }))
+                    self.handed.extend(descriptor.map(|fd| Handed { file: socket::own(fd).into(), kind }))
                 }
                 Some(Message::At(Point::Adopted)) => self.adopt()?,
+                Some(Message::At(Point::Located)) => {
+                    locate::give_sources(plan, self.pid, self.control)?;
+                    self.go()?;
+                }
                 Some(Message::At(Point::Mounted)) => self.run_hooks()?,
                 // It is on record since before the first message.
                 Some(Message::At(Point::Recorded)) => {

@@ -14,6 +14,7 @@ pub mod foreground;
 pub mod hooks;
 pub mod init;
 pub mod launch;
+pub mod locate;
 pub mod notify;
 pub mod page;
 pub mod plan;

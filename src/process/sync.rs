@@ -2,7 +2,7 @@
 //! with a descriptor.
 
 use std::ffi::CStr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use crate::fault::{Effect, Fault};
 use crate::plan::Point;
@@ -19,6 +19,8 @@ pub enum Message {
     Forked(i32),
     /// Child to host: the descriptor that comes along is this namespace of mine (its CLONE_NEW* flag) or, with 0, my root.
     Handed(i32),
+    /// Host to child: the descriptor that comes along belongs into this slot.
+    Given(u16),
     /// Child to host: this went wrong and I go on.
     Warning(Fault),
     /// Child to host: this went wrong and I end.
@@ -51,6 +53,7 @@ impl Message {
             Message::Warning(_) => (4, 0),
             Message::Failed(_) => (5, 0),
             Message::Handed(kind) => (6, kind),
+            Message::Given(slot) => (7, slot.into()),
         };
         bytes[..4].copy_from_slice(&kind.to_ne_bytes());
         bytes[4..8].copy_from_slice(&value.to_ne_bytes());
@@ -75,6 +78,7 @@ impl Message {
             4 => fault().map(Message::Warning),
             5 => fault().map(Message::Failed),
             6 => Some(Message::Handed(value)),
+            7 => u16::try_from(value).ok().map(Message::Given),
             _ => None,
         }
     }
@@ -89,12 +93,12 @@ impl Message {
         socket::send_descriptor(socket, &self.to_bytes(), fd)
     }
 
-    /// As [`Message::receive`], with the descriptor that came along. In the host process.
-    pub fn receive_with_descriptor(socket: RawFd) -> Effect<(Option<Message>, Option<OwnedFd>)> {
+    /// As [`Message::receive`], with the descriptor that came along.
+    pub fn receive_with_descriptor(socket: RawFd) -> Effect<(Option<Message>, Option<RawFd>)> {
         let mut bytes = [0; SIZE];
         let (size, fd) = socket::receive_with(socket, &mut bytes)?;
         let message = if size == SIZE { Message::from_bytes(&bytes) } else { None };
-        Ok((message, fd.map(socket::own)))
+        Ok((message, fd))
     }
 
     /// The next message; `None` when the other side is gone or has sent something foreign.
@@ -118,10 +122,16 @@ mod tests {
     fn every_message_arrives_as_it_was_sent() {
         let fault = Fault::new(Stage::Start, 4, Trouble::new(Call::Exec, Errno::ENOENT));
         let (a, b) = socket::pair().unwrap();
-        for message in
-            [Message::Go, Message::Forked(77), Message::Handed(0), Message::Warning(fault), Message::Failed(fault)]
-                .into_iter()
-                .chain(Point::ALL.map(Message::At))
+        for message in [
+            Message::Go,
+            Message::Forked(77),
+            Message::Handed(0),
+            Message::Given(9),
+            Message::Warning(fault),
+            Message::Failed(fault),
+        ]
+        .into_iter()
+        .chain(Point::ALL.map(Message::At))
         {
             message.send(a).unwrap();
             let got = Message::receive(b).unwrap().unwrap();
@@ -145,7 +155,7 @@ mod tests {
             use std::os::unix::fs::MetadataExt;
             (a.dev(), a.ino()) == (b.dev(), b.ino())
         };
-        assert!(same(std::fs::File::from(fd.unwrap()).metadata().unwrap(), file.metadata().unwrap()));
+        assert!(same(std::fs::File::from(socket::own(fd.unwrap())).metadata().unwrap(), file.metadata().unwrap()));
         assert!(matches!(Message::receive_with_descriptor(b).unwrap(), (Some(Message::Go), None)));
         crate::sys::file::close(a);
         assert!(matches!(Message::receive_with_descriptor(b).unwrap(), (None, None)));
