@@ -77,15 +77,14 @@ fn is_planning(source: &Source) -> bool {
 const AFTER_CLONE: [&str; 1] = ["process/init.rs"];
 
 /// Functions in the files of the child that run in the host process, before clone or without one.
-const ON_THE_HOST: [(&str, &[&str], &str); 9] = [
+const ON_THE_HOST: [(&str, &[&str], &str); 8] = [
     ("fault.rs", &["detail_text", "name"], "words of a fault, for the host's report"),
     ("process/console.rs", &["connect"], "a step of the host's list"),
     ("process/init.rs", &["is_exec"], "asked by the host"),
-    ("rootfs/apply/mod.rs", &["apply_host", "make_id_namespace"], "steps of the host's list"),
+    ("rootfs/apply/mod.rs", &["apply_host", "locate", "make_id_namespace"], "steps of the host's list"),
     ("slots.rs", &["with_room"], "the table is allocated before clone"),
     ("sys/exec.rs", &["new"], "argv and envp are built before clone"),
     ("sys/kernel.rs", &["pretend_lacks"], "set from the command line"),
-    ("process/sync.rs", &["receive_with_descriptor"], "what the child hands over"),
     ("sys/socket.rs", &["own", "receive_last"], "what the host receives"),
 ];
 

@@ -21,6 +21,7 @@ mod joining;
 mod killing;
 mod labels;
 mod lifecycle;
+mod locked;
 mod log;
 mod masks;
 mod mistakes;
@@ -64,6 +65,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("killing", killing::CASES),
     ("labels", labels::CASES),
     ("lifecycle", lifecycle::CASES),
+    ("locked", locked::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),
     ("mistakes", mistakes::CASES),
