@@ -252,7 +252,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     warnings.extend(of_limits);
     warnings.extend(of_owner);
     warn_unapplied(spec, &mut warnings);
-    Ok(Plan {
+    let plan = Plan {
         launch,
         host: [connect, open, sources, limit, own_now].concat(),
         adopt: [adopt, raise, place, own_later].concat(),
@@ -267,6 +267,30 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         into_cgroup: into,
         slots: slots.len(),
         warnings,
+    };
+    match beyond_numbers(&plan) {
+        Some(violation) => Err(vec![violation]),
+        None => Ok(plan),
+    }
+}
+
+/// A step is known to the step page and in a fault by 16 bits, and so is a slot. A config that asks for more, which takes
+/// a list of 30,000 mounts, devices or paths, is refused: a number that comes round again would be another step's.
+fn beyond_numbers(plan: &Plan) -> Option<Violation> {
+    const MOST: usize = u16::MAX as usize;
+    let hint = "leave entries out of the longest lists of config.json";
+    for stage in Stage::ALL {
+        let steps = plan.steps(stage);
+        // The first that has no number, or what the config asked for last before it.
+        let Some(beyond) = steps.get(..=MOST) else { continue };
+        let last = beyond.iter().rev().find(|step| step.field.is_config());
+        let field = last.map_or(Field::at("/linux"), |step| step.field.clone());
+        let why = format!("asks for more than {MOST} steps of one kind ({}), {} in all", stage.name(), steps.len());
+        return Some(Violation::new(field, why).hint(hint));
+    }
+    (plan.slots >= MOST).then(|| {
+        let why = format!("asks, with linux.devices, for more than {MOST} descriptors at a time");
+        Violation::new(Field::at("/mounts"), why).hint(hint)
     })
 }
 
