@@ -55,6 +55,7 @@ pub fn render(op: &Op) -> String {
         Op::Rootfs(op) => rootfs::render(op),
         Op::Process(op) => process::render(op),
         Op::Sync(Point::Adopted) => "wait until the host has adopted the child".to_owned(),
+        Op::Sync(Point::Located) => "have the host find the sources of bind mounts here".to_owned(),
         Op::Sync(Point::Mounted) => "let the host run its hooks".to_owned(),
         Op::Sync(Point::Ready) => "tell the host that the container is created".to_owned(),
         Op::Sync(Point::ExecFifo) => "wait for start".to_owned(),
@@ -84,6 +85,9 @@ pub fn name(op: &Op) -> String {
 pub enum Point {
     /// The child waits until the host has written its id maps (user_namespaces(7)) and adopted it.
     Adopted,
+    /// The child has its mount namespace, owned by its user namespace: the host opens the sources of bind mounts in there,
+    /// where the flags of their mounts are locked, with rights that the child lacks.
+    Located,
     /// The root file system is mounted and not yet entered: the host runs the hooks that belong here.
     Mounted,
     /// Everything is set up; for `create` the host records the container and leaves.
@@ -96,7 +100,8 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Point; 5] = [Point::Adopted, Point::Mounted, Point::Ready, Point::ExecFifo, Point::Recorded];
+    pub const ALL: [Point; 6] =
+        [Point::Adopted, Point::Located, Point::Mounted, Point::Ready, Point::ExecFifo, Point::Recorded];
 }
 
 impl From<namespaces::Op> for Op {
@@ -222,6 +227,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         first,
         hide,
         session,
+        hand_over,
         mounted,
         inside,
         last,
@@ -229,13 +235,14 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         start,
         exec,
         mut warnings,
+        ..
     } = process::plan::plan_process(spec, &context);
 
     // A child that gets id maps waits for the host anyway, and before it could move itself.
     if let Some(first) = place.first().filter(|_| !launch.maps) {
         join.insert(0, Step::new(Point::Adopted, first.field.clone()));
     }
-    let mut stage_two = [session, mount].concat();
+    let mut stage_two = [session, mount, hand_over].concat();
     if !mounted.is_empty() {
         stage_two.push(Step::new(Point::Mounted, Field::at("/hooks")));
     }

@@ -37,10 +37,16 @@ pub enum Op {
     OpenIdNamespace { path: CString, slot: Slot },
     /// Give a taken tree the id mappings of a user namespace.
     MapIds { tree: Slot, namespace: Slot, recursive: bool, destination: CString },
+    /// Take a tree that was taken on the host once more, from the container's own mount namespace: there its flags are
+    /// locked (mount_namespaces(7)).
+    LockTree(Box<Lock>),
     /// Attach a taken tree inside the root.
     AttachTree(Box<Attachment>),
     /// Mount a new file system inside the root.
     MountFilesystem(Box<Filesystem>),
+    /// Give the root directory of a message queue's file system an SELinux label: its one superblock is there before it
+    /// is mounted, and refuses a label as an option.
+    LabelQueues { path: CString, label: CString },
     /// Change the flags of what is mounted at a place inside the root.
     Remount(Box<Remount>),
     /// Make a device file inside the root.
@@ -70,7 +76,19 @@ pub enum Op {
     /// Make a path inside the root read-only, if it exists.
     ReadOnlyPath { path: CString },
     /// Hide a path inside the root, if it exists. `null` keeps the container's verified /dev/null between steps.
-    MaskPath { path: CString, null: Slot },
+    MaskPath { path: CString, null: Slot, label: Option<Box<MaskLabel>> },
+}
+
+/// The data of the empty file system behind masked directories, which has room for nothing but its root.
+pub const MASK_DATA: &str = "nr_inodes=1,nr_blocks=1,mode=755";
+
+/// The SELinux label of the file system behind masked directories: with the host's own the program couldn't even list
+/// them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskLabel {
+    pub label: CString,
+    /// With the rest of the data, as mount(2) takes it.
+    pub joined: CString,
 }
 
 /// Where the rootfs is on the host.
@@ -99,6 +117,18 @@ pub struct Tree {
     /// The source is a cgroup.
     pub cgroup: Option<Cgroup>,
     pub slot: Slot,
+}
+
+/// A taken tree that a user namespace may not be able to change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lock {
+    pub tree: Slot,
+    /// The source as the host finds it in the container's mount namespace.
+    pub here: Slot,
+    /// As in [`Tree`].
+    pub source: CString,
+    pub recursive: bool,
+    pub follow: bool,
 }
 
 /// A cgroup to bind.
@@ -213,6 +243,8 @@ pub struct Filesystem {
 pub enum StandIn {
     /// The host's sysfs with what is mounted below, read-only whatever the config says.
     Sysfs,
+    /// The host's message queues, which are the container's where it has no ipc namespace of its own.
+    MessageQueues,
     /// The container's cgroup, with the flags of the mount.
     Cgroup { dir: CString, cgroup: Cgroup },
 }

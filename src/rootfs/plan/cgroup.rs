@@ -313,10 +313,7 @@ mod tests {
 
     fn of_mount(steps: &[Step]) -> Vec<String> {
         let asked = steps.iter().filter(|step| step.field.pointer() == "/mounts/0");
-        let line = |step: &Step| {
-            let plan::Op::Rootfs(op) = &step.op else { unreachable!() };
-            render(op)
-        };
+        let line = |step: &Step| plan::render(&step.op);
         asked.map(line).collect()
     }
 

@@ -19,11 +19,11 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 pub use cgroup::CgroupDir;
 
 use super::options;
-use super::{Op, Root};
+use super::{MASK_DATA, MaskLabel, Op, Root};
 use crate::error::{Violation, Warning};
 use crate::field::Field;
 use crate::host::Host;
-use crate::plan::Step;
+use crate::plan::{self, Step};
 use crate::request::Request;
 use crate::slots::SlotCounter;
 
@@ -178,6 +178,7 @@ impl Planner<'_> {
         let of_host = propagation_of_host_root(propagation);
         self.plan.mount.push(Step::new(Op::OpenHostProc, Field::RUNTIME));
         self.plan.mount.push(Step::new(Op::Propagate(of_host), propagation_field.clone()));
+        let before_root = self.plan.mount.len();
         if let Some(root) = root {
             if of_host & libc::MS_SHARED != 0 {
                 self.plan.mount.push(Step::new(Op::PrivateParent(root.clone()), propagation_field.clone()));
@@ -185,6 +186,11 @@ impl Planner<'_> {
             self.plan.mount.push(Step::new(Op::AttachRoot(root), Field::at("/root/path")));
         }
         self.plan_mounts();
+        let locks = |step: &&Step| matches!(step.op, plan::Op::Rootfs(Op::LockTree(_)));
+        if let Some(first) = self.plan.mount.iter().find(locks) {
+            let wait = Step::new(plan::Point::Located, first.field.clone());
+            self.plan.mount.insert(before_root, wait);
+        }
         self.plan_notify();
         self.plan_devices();
         self.plan.mount.push(Step::new(Op::OpenProc, Field::RUNTIME));
@@ -218,12 +224,19 @@ impl Planner<'_> {
             }
         }
         let null = self.slots.take();
+        let label = linux.mount_label().as_deref().and_then(|label| self.mask_label(label));
         for (i, path) in linux.masked_paths().iter().flatten().enumerate() {
             let field = Field::item("/linux/maskedPaths", i, "");
             if let Some(path) = self.inside(Path::new(path), &field) {
-                self.plan.finish.push(Step::new(Op::MaskPath { path, null }, field));
+                self.plan.finish.push(Step::new(Op::MaskPath { path, null, label: label.clone() }, field));
             }
         }
+    }
+
+    fn mask_label(&mut self, label: &str) -> Option<Box<MaskLabel>> {
+        let field = Field::at("/linux/mountLabel");
+        let joined = self.c_string(format!("{MASK_DATA},context=\"{label}\""), &field)?;
+        Some(Box::new(MaskLabel { label: self.c_string(label, &field)?, joined }))
     }
 
     /// Without a mount namespace every mount would be the host's: there is a chroot and nothing else.

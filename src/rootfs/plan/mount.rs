@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxNamespaceType, Mount};
 
 use super::super::options::{self, Data, Options};
-use super::super::{Attachment, Datum, Filesystem, Finish, Op, Remount, StandIn, Target, TargetKind, Tree};
+use super::super::{Attachment, Datum, Filesystem, Finish, Lock, Op, Remount, StandIn, Target, TargetKind, Tree};
 use super::Planner;
 use crate::error::{Violation, Warning};
 use crate::field::Field;
@@ -182,7 +182,7 @@ impl Planner<'_> {
         };
         let take = Step::new(Op::TakeTree(Box::new(tree)), source_field);
         if early { &mut self.plan.host } else { &mut self.plan.mount }.push(take);
-        if let Some(idmap) = idmap {
+        if let Some(idmap) = &idmap {
             let op = Op::MapIds {
                 tree: slot,
                 namespace: idmap.namespace,
@@ -190,6 +190,12 @@ impl Planner<'_> {
                 destination: target.path.clone(),
             };
             self.plan.host.push(Step::new(op, field.clone()));
+        }
+        if early && idmap.is_none() && !changes_atime(&options) {
+            let here = self.slots.take();
+            let follow = !(options.source_nofollow || options.copy_symlink);
+            let lock = Lock { tree: slot, here, source: source.clone(), recursive, follow };
+            self.plan.mount.push(Step::new(Op::LockTree(Box::new(lock)), Field::item("/mounts", index, "/source")));
         }
         let finish = self.finish(index, &options, &target, "");
         let copy_symlink = options.copy_symlink;
@@ -216,14 +222,21 @@ impl Planner<'_> {
         let Some((data, joined, without_gid)) = self.filesystem_data(index, fstype, &options) else { return };
         let finish = self.finish(index, &options, &target, fstype);
         let is_tmpfs = fstype == "tmpfs";
-        let shares_network = !matches!(self.namespace(LinuxNamespaceType::Network), Some(None));
+        let queues = if fstype == "mqueue" { self.label_of_queues(&target) } else { None };
+        let shares = |kind| !matches!(self.namespace(kind), Some(None));
+        let stand_in = match fstype {
+            _ if !self.in_user_namespace() => None,
+            "sysfs" if shares(LinuxNamespaceType::Network) => Some(StandIn::Sysfs),
+            "mqueue" if shares(LinuxNamespaceType::Ipc) => Some(StandIn::MessageQueues),
+            _ => None,
+        };
         let filesystem = Filesystem {
             fstype: fstype_text,
             source,
             target,
             inherit_mode: is_tmpfs && !data.iter().any(|datum| datum.key.as_c_str() == c"mode"),
             copy_up: is_tmpfs && options.copy_up,
-            stand_in: (fstype == "sysfs" && self.in_user_namespace() && shares_network).then_some(StandIn::Sysfs),
+            stand_in,
             flags: superblock_flags(&options, fstype),
             data,
             joined,
@@ -232,6 +245,14 @@ impl Planner<'_> {
             finish,
         };
         self.plan.mount.push(Step::new(Op::MountFilesystem(Box::new(filesystem)), field));
+        self.plan.mount.extend(queues);
+    }
+
+    fn label_of_queues(&mut self, target: &Target) -> Option<Step> {
+        let field = Field::at("/linux/mountLabel");
+        let label = self.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref())?;
+        let label = self.c_string(label, &field)?;
+        Some(Step::new(Op::LabelQueues { path: target.path.clone(), label }, field))
     }
 
     /// The data of a file system in three forms: for fsconfig(2), for mount(2), and that without its `gid=`.
@@ -270,6 +291,14 @@ impl Planner<'_> {
         }
         Some((data, joined, without_gid))
     }
+}
+
+/// Whether a bind is to have other access times than its source: locked, they couldn't be changed. (The default that the
+/// kernel has anyway may be asked for.)
+fn changes_atime(options: &Options) -> bool {
+    let times = libc::MOUNT_ATTR__ATIME | libc::MOUNT_ATTR_NODIRATIME;
+    let (one, below) = (options.attributes, options.recursive);
+    (one.set | below.set | below.clear) & times != 0 || one.clear & libc::MOUNT_ATTR_NODIRATIME != 0
 }
 
 fn read_only_superblock(options: &Options, fstype: &str) -> bool {
