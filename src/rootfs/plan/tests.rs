@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::plan;
 use crate::request::Mode;
-use crate::rootfs::render;
 
 fn request() -> Request {
     Request::new("c", "/bundle", Mode::Create)
