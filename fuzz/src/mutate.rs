@@ -93,19 +93,19 @@ fn graft(document: &mut Value, pointer: &str, graft: Value) {
 fn change(document: &mut Value, template: &Value, dice: &mut Dice) {
     let mut own = Vec::new();
     nodes(document, String::new(), &mut own);
-    let pointer = own.swap_remove(dice.roll(own.len()));
+    let pointer = own[dice.roll(own.len())].clone();
     match dice.roll(8) {
         0..=2 => {
             let mut of_template = Vec::new();
             nodes(template, String::new(), &mut of_template);
-            let pointer = of_template.swap_remove(dice.roll(of_template.len()));
+            let pointer = of_template[dice.roll(of_template.len())].clone();
             let part = template.pointer(&pointer).cloned().unwrap_or_default();
             graft(document, &pointer, part);
         }
         3 => graft(document, &pointer, dice.odd()),
         4 => remove(document, &pointer),
         5 => {
-            let other = own.swap_remove(dice.roll(own.len()));
+            let other = own[dice.roll(own.len())].clone();
             let part = document.pointer(&other).cloned().unwrap_or_default();
             graft(document, &pointer, part);
         }
