@@ -184,10 +184,20 @@ fn check(at: usize, instruction: &Instruction, length: usize) -> Result<(), Flaw
     let inside = |distance: usize| if at + 1 + distance < length { Ok(()) } else { Err(Flaw::Jump(at)) };
     match code {
         // Every load is of 32 bits; the size is 0 in the code.
-        c if c == LD | ABS => if k % 4 == 0 && k < DATA { Ok(()) } else { Err(Flaw::Load(at)) },
+        c if c == LD | ABS => {
+            if k % 4 == 0 && k < DATA {
+                Ok(())
+            } else {
+                Err(Flaw::Load(at))
+            }
+        }
         c if c == LD | IMM || c == LDX | IMM || c == LD | LEN || c == LDX | LEN => Ok(()),
         c if c == LD | MEM || c == LDX | MEM || c == ST || c == STX => {
-            if (k as usize) < CELLS { Ok(()) } else { Err(Flaw::Cell(at)) }
+            if (k as usize) < CELLS {
+                Ok(())
+            } else {
+                Err(Flaw::Cell(at))
+            }
         }
         c if c & 0x07 == ALU && c & !0xff == 0 => match (c & 0xf0, c & X != 0) {
             (0x30, false) if k == 0 => Err(Flaw::Constant(at)),
@@ -241,7 +251,9 @@ mod tests {
     fn every_word_of_the_data_can_be_read() {
         let args = [0x1111_1111_0000_0001, 2, 3, 4, 5, 0x6666_6666_0000_0006];
         let call = Call { nr: 7, arch: 8, instruction_pointer: 0x9999_9999_0000_0009, args };
-        for (offset, value) in [(0, 7), (4, 8), (8, 9), (12, 0x9999_9999), (16, 1), (20, 0x1111_1111), (60, 0x6666_6666)] {
+        for (offset, value) in
+            [(0, 7), (4, 8), (8, 9), (12, 0x9999_9999), (16, 1), (20, 0x1111_1111), (60, 0x6666_6666)]
+        {
             assert_eq!(answer(&[i(LD | ABS, 0, 0, offset), GIVE_A], &call), Ok(value), "offset {offset}");
         }
         assert_eq!(answer(&[i(LD | LEN, 0, 0, 0), GIVE_A], &call), Ok(64));
@@ -324,7 +336,8 @@ mod tests {
         ];
         for (operation, a, operand, result) in table {
             let by_constant = [i(LD, 0, 0, a), i(ALU | operation, 0, 0, operand), GIVE_A];
-            let by_x = [i(LD, 0, 0, operand), i(MISC, 0, 0, 0), i(LD, 0, 0, a), i(ALU | operation | X, 0, 0, 0), GIVE_A];
+            let by_x =
+                [i(LD, 0, 0, operand), i(MISC, 0, 0, 0), i(LD, 0, 0, a), i(ALU | operation | X, 0, 0, 0), GIVE_A];
             assert_eq!(answer(&by_constant, &Call::default()), Ok(result), "{operation:#x}");
             assert_eq!(answer(&by_x, &Call::default()), Ok(result), "{operation:#x} by X");
         }

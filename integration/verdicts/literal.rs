@@ -108,6 +108,14 @@ struct Comparison {
 }
 
 impl Comparison {
+    fn is_less(&self) -> bool {
+        matches!(self.operator.as_str(), "SCMP_CMP_LT" | "SCMP_CMP_LE")
+    }
+
+    fn orders(&self) -> bool {
+        self.is_less() || matches!(self.operator.as_str(), "SCMP_CMP_GT" | "SCMP_CMP_GE")
+    }
+
     fn holds(&self, args: &[u64; 6], narrow: bool) -> bool {
         let width = |value: u64| if narrow { value & 0xffff_ffff } else { value };
         let (arg, value, two) = (width(args[self.index]), width(self.value), width(self.two));
@@ -272,6 +280,20 @@ impl Profile {
         if found.is_empty() { BTreeSet::from([self.default]) } else { found }
     }
 
+    /// Whether libseccomp is known to compile the rules for this number wrong, so that its program and the profile may
+    /// differ: several rules order the same 64-bit argument, one of them by "less", and their values have different high
+    /// halves. Measured with 2.5.4: "at most 8, or at least 2^32 + 2" lets 9 pass. See `libseccomp_misjudges_ranges`.
+    pub fn is_misjudged(&self, audit: u32, nr: u32) -> bool {
+        let Some(abi) = self.abi(audit, nr).filter(|abi| !abi.narrow) else { return false };
+        let rules = self.rules.get(&(abi, nr)).map_or(&[][..], Vec::as_slice);
+        let ordered = |rule: &Rule| rule.all.iter().filter(|one| one.orders()).cloned().collect::<Vec<_>>();
+        let ordered: Vec<Comparison> = rules.iter().flat_map(ordered).collect();
+        let clash = |one: &Comparison, other: &Comparison| {
+            one.index == other.index && one.value >> 32 != other.value >> 32 && (one.is_less() || other.is_less())
+        };
+        ordered.iter().enumerate().any(|(at, one)| ordered[..at].iter().any(|other| clash(one, other)))
+    }
+
     /// The arguments that rules for this number compare, each with the values at which an answer could change.
     pub fn edges(&self, audit: u32, nr: u32) -> Vec<(usize, Vec<u64>)> {
         let Some(abi) = self.abi(audit, nr) else { return Vec::new() };
@@ -302,7 +324,17 @@ fn around(one: &Comparison) -> Vec<u64> {
     if one.operator == "SCMP_CMP_MASKED_EQ" {
         let lowest = value & value.wrapping_neg();
         let highest = if value == 0 { 0 } else { 1 << (63 - value.leading_zeros()) };
-        values.extend([two, two & value, two | !value, !value, two ^ lowest, two ^ highest, lowest, highest, two | high]);
+        values.extend([
+            two,
+            two & value,
+            two | !value,
+            !value,
+            two ^ lowest,
+            two ^ highest,
+            lowest,
+            highest,
+            two | high,
+        ]);
     }
     values
 }
