@@ -5,6 +5,7 @@
 #              root. No resources, no cgroup mount, no cgroupsPath
 #   config a   n + a cgroup path, device rules and the cgroup mount: what `spec` writes
 #   config b   like a Docker container: a + seccomp profile, memory, cpu and pids limits, sysctls, three bind mounts
+#   config s   a + Docker's default seccomp profile
 #   config c   a + a cgroup namespace: what `spec` writes on a cgroup v2 host
 #   program    true (ends at once) or sleep (waits to be killed)
 #
@@ -38,6 +39,7 @@ declare -A change=(
             memory: {limit: 268435456, reservation: 134217728}, cpu: {shares: 512, quota: 100000, period: 100000},
             pids: {limit: 100}}
         | .linux.seccomp = $seccomp[0]'
+    [s]="$a"' | .linux.seccomp = $seccomp[0]'
     [c]="$a"' | .linux.namespaces += [{type: "cgroup"}]'
 )
 declare -A program=([true]='["/bin/true"]' [sleep]='["/bin/sleep", "1000"]')

@@ -31,7 +31,7 @@ const fn case(name: &'static str, config: &'static str) -> Case {
     Case { name, config, adjust: |_, _| {} }
 }
 
-const CASES: [Case; 27] = [
+const CASES: [Case; 28] = [
     case("docker-hello", "recorded/docker-28-hello.json"),
     Case {
         name: "docker-hello-on-v1",
@@ -66,6 +66,7 @@ const CASES: [Case; 27] = [
     case("no-mount-namespace", "own/no-mount-namespace.json"),
     case("joined-user-and-pid", "own/joined-user-and-pid.json"),
     case("new-user-beside-joins", "own/new-user-beside-joins.json"),
+    case("selinux", "own/selinux.json"),
     case("time-offsets", "own/time-offsets.json"),
     case("whole-process", "own/whole-process.json"),
     Case {

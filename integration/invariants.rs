@@ -3,6 +3,7 @@
 //!
 //! A table below is the rule. Whoever needs an entry more writes down why, where the next reader finds it.
 
+mod cve_table;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,8 +60,15 @@ fn is_planning(source: &Source) -> bool {
         || ["annotations.rs", "devices.rs", "properties.rs", "unit.rs"]
             .iter()
             .any(|name| source.path == format!("cgroups/systemd/{name}"))
-        || ["namespaces/idmap.rs", "process/capabilities.rs", "process/environment.rs", "rootfs/options.rs", "field.rs"]
-            .contains(&source.path.as_str())
+        || [
+            "namespaces/idmap.rs",
+            "process/capabilities.rs",
+            "process/environment.rs",
+            "process/labels.rs",
+            "rootfs/options.rs",
+            "field.rs",
+        ]
+        .contains(&source.path.as_str())
 }
 
 // ---- Code that runs after clone ---------------------------------------------------------------------------------
@@ -69,7 +77,7 @@ fn is_planning(source: &Source) -> bool {
 const AFTER_CLONE: [&str; 1] = ["process/init.rs"];
 
 /// Functions in the files of the child that run in the host process, before clone or without one.
-const ON_THE_HOST: [(&str, &[&str], &str); 8] = [
+const ON_THE_HOST: [(&str, &[&str], &str); 9] = [
     ("fault.rs", &["detail_text", "name"], "words of a fault, for the host's report"),
     ("process/console.rs", &["connect"], "a step of the host's list"),
     ("process/init.rs", &["is_exec"], "asked by the host"),
@@ -77,7 +85,8 @@ const ON_THE_HOST: [(&str, &[&str], &str); 8] = [
     ("slots.rs", &["with_room"], "the table is allocated before clone"),
     ("sys/exec.rs", &["new"], "argv and envp are built before clone"),
     ("sys/kernel.rs", &["pretend_lacks"], "set from the command line"),
-    ("sys/socket.rs", &["receive_last"], "corten's end of the terminal's socket"),
+    ("process/sync.rs", &["receive_with_descriptor"], "what the child hands over"),
+    ("sys/socket.rs", &["own", "receive_last"], "what the host receives"),
 ];
 
 /// Files whose types the child reads and whose functions are the host's, but for the ones named here.
@@ -221,6 +230,7 @@ fn the_code_that_runs_after_clone_is_found() {
         "slots.rs",
         "sys/mount.rs",
         "sys/property.rs",
+        "sys/seccomp.rs",
     ] {
         assert!(code.contains_key(path), "src/{path} is not reached from {AFTER_CLONE:?}");
     }
@@ -278,13 +288,13 @@ const BETWEEN_DOMAINS: [(&str, &str, &str); 19] = [
     ("process/init.rs", "namespaces/mod.rs", "Op"),
     ("process/init.rs", "rootfs/apply/mod.rs", "apply"),
     ("process/launch.rs", "cgroups/adopt.rs", "apply_adopt"),
-    ("process/launch.rs", "cgroups/make.rs", "apply_host"),
     ("process/launch.rs", "namespaces/adopt.rs", "apply_adopt"),
-    ("process/launch.rs", "namespaces/apply.rs", "apply_host"),
-    ("process/launch.rs", "rootfs/apply/mod.rs", "apply_host"),
     ("process/plan.rs", "namespaces/mod.rs", "Kind"),
     ("process/plan.rs", "namespaces/plan.rs", "Want"),
     ("process/plan.rs", "namespaces/plan.rs", "Wants"),
+    ("process/prepare.rs", "cgroups/make.rs", "apply_host"),
+    ("process/prepare.rs", "namespaces/apply.rs", "apply_host"),
+    ("process/prepare.rs", "rootfs/apply/mod.rs", "apply_host"),
     // The terminal is the process's, the mount on /dev/console the root file system's.
     ("process/plan.rs", "rootfs/mod.rs", "Op"),
     ("process/report.rs", "cgroups/mod.rs", "Op"),
@@ -317,7 +327,7 @@ fn the_domains_know_each_other_only_where_they_must() {
 }
 
 /// The parts of corten, each with all that it may use beside itself.
-const USES: [(&str, &[&str]); 20] = [
+const USES: [(&str, &[&str]); 21] = [
     ("cgroups", &["error", "fault", "field", "host", "plan", "request", "slots", "sys"]),
     // `sys` for the names of the calls that a test can take away.
     ("cli", &["error", "explain", "fault", "host", "log", "request", "sys"]),
@@ -351,7 +361,7 @@ const USES: [(&str, &[&str]); 20] = [
     ("field", &[]),
     ("host", &["sys"]),
     ("log", &["error", "explain", "fault", "field"]),
-    ("main", &["cli", "commands", "config", "error", "explain", "host", "log", "sys"]),
+    ("main", &["cli", "commands", "config", "error", "explain", "host", "log", "seal", "sys"]),
     ("namespaces", &["error", "fault", "field", "host", "plan", "request", "slots", "sys"]),
     ("plan", &["cgroups", "error", "fault", "field", "host", "namespaces", "process", "request", "rootfs", "slots"]),
     (
@@ -360,9 +370,10 @@ const USES: [(&str, &[&str]); 20] = [
     ),
     ("request", &[]),
     ("rootfs", &["error", "fault", "field", "host", "plan", "request", "slots", "sys"]),
+    ("seal", &["error", "fault", "sys"]),
     ("slots", &["fault"]),
     ("sys", &["fault"]),
-    ("toolbox", &["sys"]),
+    ("toolbox", &["fault", "sys"]),
 ];
 
 #[test]

@@ -15,9 +15,11 @@ mod golden;
 mod harness;
 mod help;
 mod hooks;
+mod idmapped;
 mod invalid;
 mod joining;
 mod killing;
+mod labels;
 mod lifecycle;
 mod log;
 mod masks;
@@ -40,7 +42,11 @@ mod update;
 
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
-    ("attacks", attacks::CASES),
+    ("attacks_descriptors", attacks::descriptors::CASES),
+    ("attacks_executable", attacks::executable::CASES),
+    ("attacks_links", attacks::links::CASES),
+    ("attacks_procfs", attacks::procfs::CASES),
+    ("attacks_races", attacks::races::CASES),
     ("cgroup_mounts", cgroup_mounts::CASES),
     ("device_rules", device_rules::CASES),
     ("devices", devices::CASES),
@@ -52,9 +58,11 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("golden", golden::CASES),
     ("help", help::CASES),
     ("hooks", hooks::CASES),
+    ("idmapped", idmapped::CASES),
     ("invalid", invalid::CASES),
     ("joining", joining::CASES),
     ("killing", killing::CASES),
+    ("labels", labels::CASES),
     ("lifecycle", lifecycle::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),

@@ -27,6 +27,8 @@ pub const CASES: &[Case] = cases![
     a_mapped_user_can_be_any_mapped_id,
     an_unmapped_user_is_refused,
     a_user_namespace_path_brings_its_maps,
+    maps_beside_the_path_of_a_user_namespace_must_be_its_own,
+    a_joined_user_namespace_without_id_0_is_entered_as_its_first_id,
     clocks_have_offsets,
     offsets_need_a_new_time_namespace,
     a_joined_time_namespace_keeps_its_clocks,
@@ -273,6 +275,41 @@ fn a_user_namespace_path_brings_its_maps(sb: &Sandbox) {
     let report = sb.probe(&sb.bundle().namespace("user", Some(&path)).build());
     assert_eq!(report["namespaces"]["user"], of_process(donor.pid(), "user"));
     assert_eq!(report["uidMappings"], json!([[0, 100_000, 65_536]]));
+}
+
+/// Engines give a pod's maps along with its path.
+fn maps_beside_the_path_of_a_user_namespace_must_be_its_own(sb: &Sandbox) {
+    sb.only_corten("compares them");
+    let donor = sb.started(&sb.bundle().user_namespace().tool(["pause"]).build());
+    let path = format!("/proc/{}/ns/user", donor.pid());
+    let with = |host: u32, size: u32| {
+        let map = json!([{"containerID": 0, "hostID": host, "size": size}]);
+        let bundle = sb.bundle().namespace("user", Some(&path)).set("/linux/uidMappings", map.clone());
+        sb.run(&bundle.set("/linux/gidMappings", map).build())
+    };
+    let same = with(100_000, 65_536);
+    assert_eq!((same.ok().stderr.as_str(), &same.json()["uidMappings"]), ("", &json!([[0, 100_000, 65_536]])));
+    for (host, size) in [(200_000, 65_536), (100_000, 65_535)] {
+        let other = with(host, size);
+        assert_eq!(other.ok().json()["uidMappings"], json!([[0, 100_000, 65_536]]));
+        for field in ["linux.uidMappings", "linux.gidMappings"] {
+            assert!(other.stderr.contains(field), "{field}: {}", other.stderr);
+        }
+    }
+}
+
+fn a_joined_user_namespace_without_id_0_is_entered_as_its_first_id(sb: &Sandbox) {
+    sb.only_corten("asks the namespace for its ids");
+    let map = json!([{"containerID": 7, "hostID": 100_007, "size": 10}]);
+    let user = json!({"uid": 9, "gid": 9});
+    let donor = sb.bundle().user_namespace().set("/process/user", user.clone()).tool(["pause"]);
+    // Nobody can make anything in the directories of the root: id 0 isn't mapped.
+    let donor = donor.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map).set("/mounts", json!([]));
+    let donor = sb.started(&donor.owned_by(100_007).build());
+    let path = format!("/proc/{}/ns/user", donor.pid());
+    let bundle = sb.bundle().namespace("user", Some(&path)).set("/process/user", user).set("/mounts", json!([]));
+    let report = sb.run(&bundle.tool(["stat", "/"]).owned_by(100_007).build());
+    assert!(report.ok().stdout.starts_with("dir 0755 7 7 "), "{}", report.stdout);
 }
 
 fn clocks_have_offsets(sb: &Sandbox) {

@@ -184,10 +184,27 @@ fn linux(parts: &Parts) -> Value {
         json!({"allow": false, "type": "b", "major": 8, "access": "w"}),
     ];
     linux["resources"] = json!({"devices": chosen(&rules, (parts.devices >> 4).into())});
+    if on(7) || parts.mounts >> 15 == 1 {
+        linux["seccomp"] = seccomp(parts.mounts >> 13);
+    }
     if on(6) {
         linux["personality"] = json!({"domain": "LINUX32"});
     }
     linux
+}
+
+/// A filter, with an agent or without.
+fn seccomp(bits: u16) -> Value {
+    let mut seccomp = json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X32"],
+        "syscalls": [{"names": ["read", "mkdir", "no_such_call"], "action": "SCMP_ACT_ALLOW"}]});
+    if bits & 1 == 1 {
+        seccomp["listenerPath"] = json!("/run/agent.sock");
+        seccomp["syscalls"][0]["action"] = json!("SCMP_ACT_NOTIFY");
+    }
+    if bits & 2 == 2 {
+        seccomp["flags"] = json!(["SECCOMP_FILTER_FLAG_LOG"]);
+    }
+    seccomp
 }
 
 fn config(parts: &Parts) -> Config {

@@ -113,9 +113,11 @@ fn steps_stand_where_they_can_be_taken(plan: &Plan) -> Result<(), String> {
             }
             Op::Rootfs(_) => stage == Stage::StageTwo,
             Op::Process(op) => match op {
-                ProcessOp::OpenHostProc | ProcessOp::CheckInherited { .. } | ProcessOp::ConnectConsole { .. } => {
-                    stage == Stage::Host
-                }
+                ProcessOp::OpenHostProc
+                | ProcessOp::CheckInherited { .. }
+                | ProcessOp::ConnectConsole { .. }
+                | ProcessOp::PrepareFilter { .. }
+                | ProcessOp::ConnectAgent { .. } => stage == Stage::Host,
                 ProcessOp::Hook { .. } => matches!(stage, Stage::Mounted | Stage::Undo),
                 ProcessOp::KillInit | ProcessOp::RemoveRecord => stage == Stage::Undo,
                 ProcessOp::OomScoreAdjust { .. } | ProcessOp::RaiseLimit { .. } => {
@@ -331,9 +333,16 @@ fn rights_are_given_up_in_order(plan: &Plan) -> Result<(), String> {
         matches!(op, Scheduler { .. } | IoPriority { .. } | Personality { .. } | MemoryPolicy { .. } | OwnStdio { .. })
     });
     ordered(&steps, properties, user, "a user may not set these any more")?;
-    let verified = process(|op| matches!(op, VerifyCwd));
-    ordered(&steps, process(|op| matches!(op, EnterCwd { .. })), verified, "CVE-2024-21626")?;
-    demand(first(&steps, verified).is_some(), || "the working directory is never verified (CVE-2024-21626)".into())?;
+    let label = process(|op| matches!(op, AppArmor { .. } | SelinuxExec { .. }));
+    ordered(&steps, label, user, "an ordinary user may not get the label, or not that label alone")?;
+    let keyring = process(|op| matches!(op, SessionKeyring { .. }));
+    ordered(&steps, process(|op| matches!(op, SelinuxKeyring { .. })), keyring, "a keyring has its label from birth")?;
+    let verified = process(|op| matches!(op, VerifyCwd { .. }));
+    let entered = last(&steps, process(|op| matches!(op, EnterCwd { .. })));
+    demand(entered.is_some() && last(&steps, verified) > entered, || {
+        "the working directory is never verified (CVE-2024-21626)".into()
+    })?;
+    filters_are_loaded_in_time(&steps)?;
     let found = process(|op| matches!(op, FindExecutable { .. }));
     ordered(&steps, user, found, "the program is looked for with the user's rights")?;
     // A change of ids may make the process traceable again; a loss of capabilities doesn't (prctl(2),
@@ -341,6 +350,22 @@ fn rights_are_given_up_in_order(plan: &Plan) -> Result<(), String> {
     demand(last(&steps, is_undumpable).is_some_and(|hidden| hidden > uid), || {
         "the user's other processes could trace the init (CVE-2016-9962)".into()
     })
+}
+
+/// A filter takes CAP_SYS_ADMIN or no_new_privs. With the latter nothing but the way to the program comes after; without,
+/// the working directory is verified before the filter can forbid getcwd(2).
+fn filters_are_loaded_in_time(steps: &[&Step]) -> Result<(), String> {
+    use ProcessOp::*;
+    let process = |wanted: fn(&ProcessOp) -> bool| move |op: &Op| matches!(op, Op::Process(op) if wanted(op));
+    let load = process(|op| matches!(op, LoadFilter { .. }));
+    let Some(at) = first(steps, load) else { return Ok(()) };
+    if first(steps, process(|op| matches!(op, NoNewPrivileges))).is_none() {
+        ordered(steps, load, process(|op| matches!(op, Uid { .. })), "the user may not load a filter")?;
+        let verified = first(steps, process(|op| matches!(op, VerifyCwd { .. })));
+        return demand(verified.is_some_and(|verified| verified < at), || "a filter could forbid getcwd".into());
+    }
+    let any = process(|op| !matches!(op, LoadFilter { .. }));
+    ordered(steps, any, load, "with no_new_privs the filter comes last")
 }
 
 fn the_program_comes_last(plan: &Plan, config: &Config, request: &Request) -> Result<(), String> {

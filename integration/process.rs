@@ -372,6 +372,7 @@ fn a_working_directory_in_another_process_s_files_is_refused(sb: &Sandbox) {
 }
 
 fn a_working_directory_that_only_the_user_may_enter_works(sb: &Sandbox) {
+    sb.needs_root();
     let bundle = sb.bundle().dir("/home/web").set("/process/cwd", "/home/web");
     let bundle = bundle.set("/process/user", json!({"uid": 1000, "gid": 1000})).build();
     fs::set_permissions(bundle.in_rootfs("/home/web"), fs::Permissions::from_mode(0o700)).unwrap();

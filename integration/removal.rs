@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, mkdirat};
 
 use crate::harness::cgroups::{cgroups_named, members_of};
-use crate::harness::{Case, Pidfd, Sandbox, cases};
+use crate::harness::{Case, Pidfd, Sandbox, cases, scaled};
 use crate::killing::{hierarchy, wait_until};
 
 pub const CASES: &[Case] = cases![
@@ -189,12 +189,6 @@ fn a_create_killed_at_any_moment_leaves_no_cgroup(sb: &Sandbox) {
         assert_eq!(cgroups_named(&id), [] as [PathBuf; 0], "killed at {moment}/{MOMENTS} of {whole:?}");
     }
     sb.assert_nothing_left();
-}
-
-/// How many containers: slower machines take fewer.
-fn scaled(count: usize) -> usize {
-    let percent = std::env::var("CORTEN_TEST_SCALE").ok().and_then(|text| text.parse::<usize>().ok()).unwrap_or(100);
-    (count * percent / 100).max(1)
 }
 
 fn many_in_a_row_leave_no_cgroup(sb: &Sandbox) {

@@ -68,6 +68,11 @@ unit() {
 integration() {
     if [ "$(id -u)" = 0 ]; then
         check 'integration tests' "$cargo" test --locked --test integration
+        if integration/ordinary-user.sh --possible >"$out"; then
+            check 'the same, not as root' integration/ordinary-user.sh
+        else
+            skip 'the same, not as root' "$(tail -n 1 "$out")"
+        fi
     else
         skip 'integration tests' 'they need root'
     fi

@@ -37,12 +37,12 @@ calls! {
     Sethostname = "sethostname", Setns = "setns", Setsid = "setsid", Setuid = "setresuid", Sigaction = "rt_sigaction",
     Sigprocmask = "rt_sigprocmask", Socket = "socketpair", Spawn = "posix_spawn", Stat = "fstatat", Symlink = "symlinkat", Umount = "umount2",
     Unlink = "unlinkat", Unshare = "unshare", Wait = "waitid", Write = "write", Memfd = "memfd_create", Statx = "statx",
-    Rename = "renameat", Setxattr = "setxattr", Flock = "flock", Sched = "sched_setaffinity",
+    Rename = "renameat", Seccomp = "seccomp", PidfdGetfd = "pidfd_getfd", Execveat = "execveat", Sendfile = "sendfile", Setxattr = "setxattr", Flock = "flock", Sched = "sched_setaffinity",
     BpfLoad = "bpf(BPF_PROG_LOAD)", BpfAttach = "bpf(BPF_PROG_ATTACH)", BpfQuery = "bpf(BPF_PROG_QUERY)",
     // Not calls but checks of corten's own, so that a fault can name them.
     FindExecutable = "(search in $PATH)", CheckFilesystem = "(check of the file system)", CheckDevice = "(check of the device)",
     CheckCwd = "(check of the working directory)", CheckNamespace = "(check of the namespace)", CheckCgroup = "(check of the cgroup)", Hook = "(hook)",
-    CheckTarget = "(check of the mount target)", MapIds = "(newuidmap or newgidmap)", CheckFd = "(check of the inherited descriptor)", Ambient = "prctl(PR_CAP_AMBIENT)",
+    CompileFilter = "(compilation of the filter)", CheckTarget = "(check of the mount target)", MapIds = "(newuidmap or newgidmap)", CheckMap = "(check of the id map)", CheckFd = "(check of the inherited descriptor)", Ambient = "prctl(PR_CAP_AMBIENT)",
 }
 
 impl Call {

@@ -2,10 +2,12 @@
 //! a test can plan for a machine that it doesn't run on.
 
 pub mod cgroups;
+pub mod lsm;
 
 use nix::unistd;
 
 use self::cgroups::Layout;
+use self::lsm::Lsms;
 use crate::sys::capability;
 
 /// What the machine and the calling process offer.
@@ -26,6 +28,8 @@ pub struct Host {
     pub cgroups: Layout,
     /// systemd has booted the host, so that there is a manager to ask.
     pub systemd: bool,
+    /// The security modules, looked for when they are first asked for.
+    pub lsms: Lsms,
 }
 
 impl Host {
@@ -42,10 +46,12 @@ impl Host {
             cgroups: Layout::probe(),
             // sd_booted(3)
             systemd: std::path::Path::new("/run/systemd/system").is_dir(),
+            lsms: Lsms::default(),
         }
     }
 
-    /// A machine for tests: root on a current kernel with every capability and cgroup v2.
+    /// A machine for tests: root on a current kernel with every capability, cgroup v2, and every
+    /// security module that a config has labels for.
     pub fn fixture() -> Host {
         Host {
             euid: 0,
@@ -56,7 +62,15 @@ impl Host {
             last_capability: 40,
             cgroups: Layout::fixture_unified(),
             systemd: true,
+            lsms: Lsms::fixture(true, true),
         }
+    }
+
+    /// Whether the caller may look into its children whatever they are (ptrace(2), CAP_SYS_PTRACE): into an undumpable one
+    /// only in the initial user namespace.
+    pub fn may_trace(&self) -> bool {
+        const CAP_SYS_PTRACE: u64 = 1 << 19;
+        !self.rootless() && self.effective & CAP_SYS_PTRACE != 0
     }
 
     /// Whether the caller lacks the initial user namespace's root: then ids need newuidmap, devices are bound, and

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod process;
 pub mod request;
 pub mod rootfs;
+pub mod seal;
 pub mod slots;
 pub mod sys;
 pub mod toolbox;

@@ -11,6 +11,7 @@ use corten::error::Error;
 use corten::explain::{self, Context};
 use corten::host::Host;
 use corten::log::Log;
+use corten::seal;
 use corten::sys::{inherited, kernel};
 
 fn main() -> ExitCode {
@@ -40,6 +41,7 @@ fn run(invocation: Invocation) -> ExitCode {
     inherited::close(invocation.kept_descriptors());
     inherited::reap_children();
     kernel::pretend_lacks(invocation.globals.kernel_gaps());
+    let sealed = invocation.verb.enters_a_container().then(seal::seal).transpose();
     let (verb, id) = (invocation.verb.name(), invocation.verb.id().map(str::to_owned));
     // Taken now: the command may leave the working directory.
     let config = invocation.config_path();
@@ -50,7 +52,11 @@ fn run(invocation: Invocation) -> ExitCode {
             return code(error.exit_code());
         }
     };
-    match commands::run(invocation, &mut log) {
+    let outcome = sealed.and_then(|image| {
+        image.into_iter().for_each(|image| log.debug(|| image.words()));
+        commands::run(invocation, &mut log)
+    });
+    match outcome {
         Ok(status) => {
             log.succeeded();
             code(status)

@@ -222,6 +222,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         first,
         hide,
         session,
+        hand_over,
         mounted,
         inside,
         last,
@@ -229,13 +230,14 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         start,
         exec,
         mut warnings,
+        ..
     } = process::plan::plan_process(spec, &context);
 
     // A child that gets id maps waits for the host anyway, and before it could move itself.
     if let Some(first) = place.first().filter(|_| !launch.maps) {
         join.insert(0, Step::new(Point::Adopted, first.field.clone()));
     }
-    let mut stage_two = [session, mount].concat();
+    let mut stage_two = [session, mount, hand_over].concat();
     if !mounted.is_empty() {
         stage_two.push(Step::new(Point::Mounted, Field::at("/hooks")));
     }

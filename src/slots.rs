@@ -29,7 +29,7 @@ impl Slot {
     pub const SELF_FD: Slot = Slot(5);
     /// The shared read-only tmpfs behind masked directories.
     pub const MASK: Slot = Slot(6);
-    /// The working directory, once it is known to be inside the root.
+    /// The working directory, once it is entered and until it is checked.
     pub const CWD: Slot = Slot(7);
     /// The container's own procfs, checked.
     pub const PROC: Slot = Slot(8);
@@ -37,6 +37,12 @@ impl Slot {
     pub const TERMINAL: Slot = Slot(9);
     /// The context of a file system that couldn't be mounted: the kernel has written there what it didn't like.
     pub const REFUSED: Slot = Slot(10);
+    /// The listener of a seccomp filter that notifies, until the host has it.
+    pub const LISTENER: Slot = Slot(11);
+    /// Host: the socket of the agent that is to get the listener.
+    pub const AGENT: Slot = Slot(12);
+    /// The working directory, once it is checked.
+    pub const CHECKED_CWD: Slot = Slot(13);
     /// The first number that a planner may hand out.
     pub const FIRST_FREE: u16 = 16;
 }

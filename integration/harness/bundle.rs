@@ -135,14 +135,20 @@ impl<'a> BundleBuilder<'a> {
     /// A new user namespace that maps container ids 0..65536 to host ids from 100000 on; the directories of the root
     /// file system belong to its root, so that mount targets can be made. (The toolbox is one file for all bundles.)
     pub fn user_namespace(self) -> Self {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        let bundle = self.owned_by(100_000).namespace("user", None);
+        bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
+    }
+
+    /// Gives the directories of the root file system to this user and group of the host.
+    pub fn owned_by(self, id: u32) -> Self {
         self.sandbox.needs_root();
         let rootfs = self.bundle.in_rootfs("");
         let below = fs::read_dir(&rootfs).expect("read the root").flatten().map(|item| item.path());
         for dir in below.chain([rootfs.clone()]).filter(|path| path.is_dir() && !path.is_symlink()) {
-            std::os::unix::fs::chown(dir, Some(100_000), Some(100_000)).expect("chown");
+            std::os::unix::fs::chown(dir, Some(id), Some(id)).expect("chown");
         }
-        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
-        self.namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
+        self
     }
 
     /// What makes the default config one for an ordinary user: a user namespace in which he is root, and his
@@ -161,6 +167,11 @@ impl<'a> BundleBuilder<'a> {
     pub fn hook(mut self, kind: &str, hook: Value) -> Self {
         push(&mut self.config["hooks"][kind], hook);
         self
+    }
+
+    /// A path below the root file system so far, as the host sees it.
+    pub fn in_rootfs(&self, path: &str) -> PathBuf {
+        self.bundle.in_rootfs(path)
     }
 
     /// A file in the root file system.

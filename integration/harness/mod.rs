@@ -45,6 +45,12 @@ pub fn words(value: &serde_json::Value) -> Vec<String> {
     value.as_array().map(|all| all.iter().map(text).collect()).unwrap_or_default()
 }
 
+/// How many containers of a crowd: slower machines take fewer (`CORTEN_TEST_SCALE`, in percent).
+pub fn scaled(count: usize) -> usize {
+    let percent = std::env::var("CORTEN_TEST_SCALE").ok().and_then(|text| text.parse::<usize>().ok()).unwrap_or(100);
+    (count * percent / 100).max(1)
+}
+
 /// The last mount at `destination` in a report of the probe.
 #[track_caller]
 pub fn mount_at<'a>(report: &'a serde_json::Value, destination: &str) -> &'a serde_json::Value {

@@ -180,6 +180,12 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Uses this copy of the runtime.
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = path.into();
+        self
+    }
+
     /// Gives the call a process group of its own, so that a signal can be sent to it alone.
     pub fn own_group(mut self) -> Self {
         self.group = true;

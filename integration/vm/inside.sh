@@ -27,6 +27,11 @@ mkdir -m 1777 /var/tmp/suite
 set -- CORTEN_TEST_SCALE="$scale" TMPDIR=/var/tmp/suite "$(dirname "$binary")/suite" "$@"
 [ "$flags" = - ] || set -- CORTEN_TEST_FLAGS="$flags" "$@"
 [ "$without" = - ] || set -- CORTEN_TEST_WITHOUT="$without" "$@"
+# A kernel that was booted with SELinux gets the suite's policy, and mounts its file system where libselinux looks for it.
+if grep -q selinuxfs /proc/filesystems; then
+    mountpoint -q /sys/fs/selinux || mount -t selinuxfs selinuxfs /sys/fs/selinux
+    cat "$manifest_dir/integration/fixtures/selinux/policy" >/sys/fs/selinux/load
+fi
 # Without close_range (a test pretends so) descriptors are closed one by one up to this limit; a million system calls
 # take seconds here.
 ulimit -n 65536

@@ -11,18 +11,21 @@ set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 # shellcheck source=integration/vm/where.sh
 . "$here/where.sh"
+# shellcheck source=integration/stage.sh
+. "$here/../stage.sh"
 die() { echo "lane.sh: $*" >&2; exit 1; }
 
 # Speed, name, kernel, control groups, caller, what every call of the runtime gets in front, and the suite's files that
 # are left out. The fast machines take the whole suite. An emulated one takes minutes for it: the oldest kernel does it
 # once, because it shows a missing fallback; the others leave out what has nothing to do with control groups.
-elsewhere=attacks,faults,features_spec,fixtures,golden,help,hooks,invalid,log,masks,mistakes,mounts,namespaces,notify
+elsewhere=attacks_descriptors,attacks_executable,attacks_links,attacks_procfs,attacks_races,faults,features_spec,fixtures,golden,help,hooks,invalid,log,masks,mistakes,mounts,namespaces,notify
 elsewhere+=,pivot,process,terminal
 lanes() {
     cat <<E
 fast uml-v2 uml v2 root - -
 fast uml-systemd uml v2 root --systemd-cgroup -
 fast uml-rootless uml v2 tester - -
+fast uml-selinux uml v2 root - -
 full 6.1-v2 6.1 v2 root - -
 full 6.12-v2 6.12 v2 root - $elsewhere
 full 6.1-hybrid-systemd 6.1 hybrid root --systemd-cgroup $elsewhere
@@ -50,23 +53,15 @@ prepare() {
     fi
 }
 
-# What cargo has built for the lanes: the suite and the binary that it tests, optimised a bit (see Cargo.toml).
-executable() { # NAME
-    python3 -c '
-import json, sys
-built = [json.loads(line) for line in sys.stdin if line.startswith("{")]
-print(*[item["executable"] for item in built
-        if item.get("executable") and item["target"]["name"] == sys.argv[1]], sep="\n")' "$1" <"$stage/messages"
-}
-
 # Puts together what the machine gets to see as /mnt/share: binaries, fixtures, and the places where the suite was told
 # at build time to look for them.
 stage_suite() {
     local suite corten
     "$top/scripts/cargo.sh" test --locked --quiet --profile "${VM_PROFILE:-vm}" --no-run --message-format=json --test integration \
         >"$stage/messages"
-    suite=$(executable integration)
-    corten=$(executable corten)
+    # Optimised a bit: see Cargo.toml.
+    suite=$(executable integration <"$stage/messages")
+    corten=$(executable corten <"$stage/messages")
     if [ ! -x "$suite" ] || [ ! -x "$corten" ]; then die "cargo names no suite or no binary"; fi
     mkdir "$stage/share"
     strip -o "$stage/share/suite" "$suite"
@@ -76,14 +71,19 @@ stage_suite() {
 }
 
 run() { # LANE ARGUMENT...
-    local lane=$1 speed kernel cgroup caller flags without
+    local lane=$1 speed kernel cgroup caller flags without append=()
     shift
     read -r speed lane kernel cgroup caller flags without < <(chosen "$lane") || die "no such lane: $lane"
     [ -s "$out/k/$kernel/mods.img" ] || prepare "$lane" >&2
+    # One module of the kind that has labels at a time; nothing but the labels is another matter with it.
+    if [ "$lane" = uml-selinux ]; then
+        append=(--append "apparmor=0 security=selinux")
+        [ $# -gt 0 ] || set -- labels
+    fi
     stage=$(mktemp -d "${TMPDIR:-/tmp}/lane.XXXXXX")
     trap 'rm -rf "$stage"' EXIT
     stage_suite
-    "$here/run.sh" --kernel "$kernel" --cgroup "$cgroup" --share-ro "$stage/share" --timeout "${VM_TIMEOUT:-1500}" -- \
+    "$here/run.sh" --kernel "$kernel" --cgroup "$cgroup" --share-ro "$stage/share" --timeout "${VM_TIMEOUT:-1500}" "${append[@]}" -- \
         bash /mnt/share/inside.sh "$caller" "$flags" "$without" "$([ "$speed" = fast ] && echo 30 || echo 10)" "$@"
 }
 

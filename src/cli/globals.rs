@@ -201,6 +201,7 @@ impl Globals {
             KernelCall::CloseRange => kernel::CLOSE_RANGE,
             KernelCall::Pidfd => kernel::PIDFD,
             KernelCall::IntoCgroup => kernel::INTO_CGROUP,
+            KernelCall::Memfd => kernel::MEMFD,
         };
         self.pretend_kernel_lacks.iter().map(bit).fold(0, |gaps, gap| gaps | gap)
     }
@@ -221,6 +222,8 @@ pub enum KernelCall {
     Pidfd,
     /// CLONE_INTO_CGROUP.
     IntoCgroup,
+    /// memfd_create for the copy of corten's own program.
+    Memfd,
 }
 
 /// A step that shall fail, for tests: `stage_two:3`, `stage_two:3:EBUSY`, `host:0:kill`.

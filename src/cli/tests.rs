@@ -358,6 +358,22 @@ fn the_config_that_errors_point_into_is_known_before_the_command_runs() {
 
 /// The walk knows shorts and longs by their definition only; a verb must not use one of the globals' letters.
 #[test]
+fn the_verbs_that_enter_a_container_are_marked_in_the_table() {
+    let verb = |words: &[&str]| match parse(words.iter().map(Into::into)) {
+        Ok(Parsed::Run(invocation)) => invocation.verb,
+        other => panic!("{words:?}: {other:?}"),
+    };
+    for words in [&["create", "x"][..], &["run", "x"], &["demo"]] {
+        assert!(verb(words).enters_a_container(), "{words:?}");
+    }
+    for words in
+        [&["start", "x"][..], &["state", "x"], &["kill", "x"], &["delete", "x"], &["list"], &["plan"], &["man"]]
+    {
+        assert!(!verb(words).enters_a_container(), "{words:?}");
+    }
+}
+
+#[test]
 fn no_verb_shadows_a_global_flag_by_accident() {
     let names = |command: &Command| -> Vec<String> {
         let long = command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned));

@@ -13,7 +13,7 @@ pub use super::update::UpdateArgs;
 use super::{Entry, augment, read_as};
 
 macro_rules! verbs {
-    ($($(#[$hidden:ident])? $variant:ident($args:ty) = $name:literal, $about:literal, $examples:expr;)+) => {
+    ($($(#[$mark:ident])* $variant:ident($args:ty) = $name:literal, $about:literal, $examples:expr;)+) => {
         /// What to do.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Verb { $($variant($args)),+ }
@@ -23,6 +23,12 @@ macro_rules! verbs {
             pub fn name(&self) -> &'static str {
                 match self { $(Verb::$variant(_) => $name),+ }
             }
+
+            /// Whether it brings a process into a container, and so must run from an image that a container can't change
+            /// (`seal.rs`). All others are spared the second execve, which costs more than most of them do.
+            pub fn enters_a_container(&self) -> bool {
+                match self { $(Verb::$variant(_) => is_marked(&[$(stringify!($mark)),*], "enters")),+ }
+            }
         }
 
         /// Every verb, in the order of the overview.
@@ -30,15 +36,35 @@ macro_rules! verbs {
             name: $name,
             about: $about,
             examples: $examples,
-            hidden: stringify!($($hidden)?).len() > 0,
+            hidden: is_marked(&[$(stringify!($mark)),*], "hidden"),
             augment: augment::<$args>,
             read: |matches| read_as(matches, Verb::$variant),
         }),+];
     };
 }
 
+/// Whether a verb has this mark in the table below.
+const fn is_marked(mut marks: &[&str], mark: &str) -> bool {
+    while let [first, rest @ ..] = marks {
+        if are_equal(first.as_bytes(), mark.as_bytes()) {
+            return true;
+        }
+        marks = rest;
+    }
+    false
+}
+
+/// `==` isn't constant.
+const fn are_equal(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
 verbs! {
-    Create(CreateArgs) = "create", "Make a container from a bundle; its program waits for `start`", "\
+    #[enters] Create(CreateArgs) = "create", "Make a container from a bundle; its program waits for `start`", "\
 Examples:
   corten spec --with-rootfs -b /tmp/web    # a bundle that runs
   corten create -b /tmp/web web
@@ -47,7 +73,7 @@ Examples:
 Examples:
   corten spec --with-rootfs -b /tmp/web    # a bundle that runs
   corten create -b /tmp/web web && corten start web";
-    Run(RunArgs) = "run", "Create a container, start it, wait for it and delete it", "\
+    #[enters] Run(RunArgs) = "run", "Create a container, start it, wait for it and delete it", "\
 Examples:
   corten spec --with-rootfs -b /tmp/web    # a bundle that runs
   corten run -b /tmp/web web
@@ -118,7 +144,7 @@ Examples:
   corten spec --with-rootfs -b /tmp/web
   corten check -b /tmp/web
   corten check -b /tmp/web --json";
-    Demo(DemoArgs) = "demo", "Make a bundle, run a container in it and explain what happened", "\
+    #[enters] Demo(DemoArgs) = "demo", "Make a bundle, run a container in it and explain what happened", "\
 Examples:
   corten demo
   corten demo /tmp/demo";

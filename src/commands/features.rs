@@ -12,7 +12,9 @@ use crate::error::{Doing, Result};
 use crate::namespaces;
 use crate::process::hooks::Kind;
 use crate::process::scheduler::{MEMORY_FLAGS, MEMORY_MODES};
+use crate::process::seccomp::plan::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
 use crate::rootfs::options;
+use crate::sys::seccomp as kernel;
 
 /// Oldest configs that are understood.
 const OCI_VERSION_MIN: &str = "1.0.0";
@@ -41,13 +43,39 @@ struct Linux<'a> {
     namespaces: Vec<&'a str>,
     capabilities: Vec<String>,
     cgroup: Cgroup,
-    seccomp: Enabled,
+    seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
     intel_rdt: Enabled,
     memory_policy: MemoryPolicy,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seccomp {
+    enabled: bool,
+    actions: Vec<&'static str>,
+    operators: Vec<&'static str>,
+    archs: Vec<&'static str>,
+    known_flags: Vec<&'static str>,
+    /// Those that this kernel knows too.
+    supported_flags: Vec<&'static str>,
+}
+
+impl Seccomp {
+    fn probe() -> Seccomp {
+        let supported = FLAGS.iter().filter(|(.., bit)| kernel::knows_flag(*bit));
+        Seccomp {
+            enabled: true,
+            actions: sorted(&ACTIONS),
+            operators: sorted(&OPERATORS),
+            archs: sorted(&ARCHITECTURES.iter().map(|(_, known)| known.name).collect::<Vec<_>>()),
+            known_flags: sorted(&FLAGS.map(|(name, ..)| name)),
+            supported_flags: sorted(&supported.map(|(name, ..)| *name).collect::<Vec<_>>()),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -93,9 +121,9 @@ fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
             namespaces: namespaces::Kind::ALL.map(namespaces::Kind::name).to_vec(),
             capabilities: capabilities(),
             cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
-            seccomp: off(),
-            apparmor: off(),
-            selinux: off(),
+            seccomp: Seccomp::probe(),
+            apparmor: Enabled { enabled: true },
+            selinux: Enabled { enabled: true },
             intel_rdt: off(),
             memory_policy: MemoryPolicy {
                 modes: MEMORY_MODES.map(|(name, _)| name),
@@ -153,10 +181,21 @@ mod tests {
     }
 
     #[test]
+    fn what_filters_may_say_is_announced() {
+        let value: serde_json::Value = serde_json::from_slice(&render_features(&[]).unwrap()).unwrap();
+        let seccomp = &value["linux"]["seccomp"];
+        assert_eq!(seccomp["enabled"], true);
+        for (list, length) in [("actions", 9), ("operators", 7), ("archs", 23), ("knownFlags", 4)] {
+            assert_eq!(seccomp[list].as_array().unwrap().len(), length, "{list}");
+        }
+        assert!(seccomp["supportedFlags"].as_array().unwrap().contains(&"SECCOMP_FILTER_FLAG_LOG".into()));
+    }
+
+    #[test]
     fn what_is_not_built_is_not_announced() {
         let bytes = render_features(&[]).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        for part in ["seccomp", "apparmor", "selinux", "intelRdt", "netDevices"] {
+        for part in ["intelRdt", "netDevices"] {
             assert_eq!(value["linux"][part]["enabled"], false, "{part}");
         }
         assert_eq!(value["linux"]["mountExtensions"]["idmap"]["enabled"], false);

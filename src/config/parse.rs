@@ -24,6 +24,7 @@ pub fn config(path: PathBuf, bytes: Vec<u8>) -> Result<Config> {
 /// Puts a config together from a model and the bytes it was read from.
 pub(super) fn assemble(path: PathBuf, bytes: Vec<u8>, mut spec: Spec, mut warnings: Vec<Warning>) -> Config {
     forget_empty_strings(&mut spec);
+    take_receiver(&mut spec);
     if let Some(resources) = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
         forget_absent_pids_limit(resources, &bytes, &Field::at("/linux/resources"));
     }
@@ -99,6 +100,16 @@ fn forget_empty_strings(spec: &mut Spec) {
         if is_empty(seccomp.listener_path()) {
             seccomp.set_listener_path(None);
         }
+    }
+}
+
+/// crun's annotation for the socket of a seccomp agent, from before the specification had `listenerPath`, which wins.
+fn take_receiver(spec: &mut Spec) {
+    let annotation = spec.annotations().as_ref().and_then(|all| all.get("run.oci.seccomp.receiver"));
+    let receiver = annotation.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let seccomp = spec.linux_mut().as_mut().and_then(|linux| linux.seccomp_mut().as_mut());
+    if let Some(seccomp) = seccomp.filter(|seccomp| seccomp.listener_path().is_none()) {
+        seccomp.set_listener_path(receiver);
     }
 }
 

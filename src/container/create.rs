@@ -117,7 +117,9 @@ impl Creation<'_> {
             record.creating = self.request.mode == Mode::Create;
             guard.save(record)
         };
-        let launch = Launch { plan: self.plan, state, fifo, page, injections: self.injections, record: &mut save };
+        let cache = Some(guard.root());
+        let launch =
+            Launch { plan: self.plan, state, fifo, cache, page, injections: self.injections, record: &mut save };
         match launch::launch(launch, take_terminal) {
             Ok(launched) => Ok(Launched { notify, ..launched }),
             Err(failure) => Err((failure.error, failure.pid)),

@@ -62,6 +62,11 @@ impl StateDir {
         &self.path
     }
 
+    /// The state root, for what is kept for all containers.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
     /// The directory, for the files that other parts keep here.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

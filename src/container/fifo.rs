@@ -1,6 +1,6 @@
 //! The exec fifo, where a created container waits for `start`.
 //!
-//! The protocol: `create` makes the fifo and opens the init's end before clone. The init polls it and reads one byte.
+//! The protocol: `create` makes the fifo and opens the init's end before clone. The init reads one byte of it.
 //! `start` opens the other end (ENXIO: nobody waits there), writes the byte, and waits for POLLERR: the init's end is
 //! close-on-exec, so it goes away when the program is reached, and just so when the init dies. Which of the two it
 //! was, the step page tells.
@@ -22,7 +22,7 @@ use crate::sys::pipe;
 /// The file's name in the container's directory.
 pub const NAME: &str = "exec.fifo";
 
-/// Makes the fifo and opens the init's end, nonblocking and close-on-exec. The host must drop it after clone: whoever
+/// Makes the fifo and opens the init's end, close-on-exec. The host must drop it after clone: whoever
 /// keeps it open keeps `start` waiting.
 ///
 /// It is opened for writing as well, so that a `start` that dies between its open and its write leaves the init
@@ -30,7 +30,7 @@ pub const NAME: &str = "exec.fifo";
 pub fn make(dir: &Locked) -> Result<OwnedFd> {
     let doing = || format!("create {}", dir.child(NAME));
     unistd::mkfifoat(dir.fd(), NAME, Mode::from_bits_truncate(0o600)).during(Call::Mknod).doing(doing)?;
-    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(dir.fd(), NAME, flags, Mode::empty()).during(Call::Open).doing(doing)
 }
 

@@ -9,12 +9,12 @@ use crate::fault::{Call, Effect, Trouble};
 use crate::namespaces::idmap::Map;
 use crate::namespaces::{IdKind, Op};
 
-/// Carries out a step of the adopt list on the child `pid`.
-pub fn apply_adopt(op: &Op, pid: i32) -> Effect {
+/// Carries out a step of the adopt list on the child `pid`. `said` gets what a program that was run for it wrote last.
+pub fn apply_adopt(op: &Op, pid: i32, said: &mut String) -> Effect {
     match op {
         Op::DenySetgroups => apply_deny_setgroups(pid),
         Op::Map { ids, map, by_helper: false } => apply_map(pid, *ids, map),
-        Op::Map { ids, map, by_helper: true } => apply_map_by_helper(pid, *ids, map),
+        Op::Map { ids, map, by_helper: true } => apply_map_by_helper(pid, *ids, map, said),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
     }
 }
@@ -38,7 +38,7 @@ fn apply_deny_setgroups(pid: i32) -> Effect {
 
 /// Has newuidmap or newgidmap write the map, which check it against /etc/subuid and /etc/subgid (newuidmap(1)).
 /// ENOENT when the program is not installed; EPERM when it refuses.
-fn apply_map_by_helper(pid: i32, ids: IdKind, map: &Map) -> Effect {
+fn apply_map_by_helper(pid: i32, ids: IdKind, map: &Map, said: &mut String) -> Effect {
     let program = match ids {
         IdKind::User => "newuidmap",
         IdKind::Group => "newgidmap",
@@ -47,7 +47,11 @@ fn apply_map_by_helper(pid: i32, ids: IdKind, map: &Map) -> Effect {
     let ran = Command::new(program).arg(pid.to_string()).args(ranges).stdin(Stdio::null()).output();
     match ran {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(_) => Err(Trouble::new(Call::MapIds, Errno::EPERM)),
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            *said = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned();
+            Err(Trouble::new(Call::MapIds, Errno::EPERM))
+        }
         Err(error) => Err(Trouble::new(Call::MapIds, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
     }
 }

@@ -6,7 +6,8 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
-use crate::namespaces::{Kind, Op};
+use crate::namespaces::idmap::{Map, Range};
+use crate::namespaces::{IdKind, Kind, Op};
 use crate::slots::{Slot, Slots};
 use crate::sys::{descriptor, file, identity, namespace, path, property};
 
@@ -43,6 +44,12 @@ pub fn apply(op: &Op, slots: &Slots) -> Effect {
             identity::set_gid(*gid)?;
             identity::set_uid(*uid)
         }
+        Op::BecomeItsRoot => {
+            let root = |ids| lines(ids, slots, |lines| root_of(lines));
+            let (uid, gid) = (root(IdKind::User)?, root(IdKind::Group)?);
+            identity::set_gid(gid)?;
+            identity::set_uid(uid)
+        }
         Op::TimeOffsets { text } => {
             // The change of user has made the process undumpable, and its /proc files the real root's.
             property::set_dumpable(true)?;
@@ -66,7 +73,93 @@ pub fn apply(op: &Op, slots: &Slots) -> Effect {
     }
 }
 
+/// Whether the caller's user namespace has this map, in whichever order its lines are. The kernel writes the outer ids as
+/// the namespace's parent counts them.
+pub fn has_map(ids: IdKind, map: &Map, slots: &Slots) -> Effect<bool> {
+    lines(ids, slots, |lines| {
+        let mut count = 0;
+        let known = lines.all(|line| {
+            count += 1;
+            map.0.contains(&line)
+        });
+        known && count == map.0.len()
+    })
+}
+
+/// Id 0 where it is mapped, else the first id that is.
+fn root_of(lines: &mut Lines) -> u32 {
+    let mut first = None;
+    for line in lines {
+        if line.container == 0 {
+            return 0;
+        }
+        first = first.or(Some(line.container));
+    }
+    first.unwrap_or(0)
+}
+
+/// Reads a map of the caller's user namespace.
+fn lines<T>(ids: IdKind, slots: &Slots, read: impl FnOnce(&mut Lines) -> T) -> Effect<T> {
+    /// 340 lines of three numbers with ten digits each.
+    const ROOM: usize = 340 * 33;
+    let name = match ids {
+        IdKind::User => c"self/uid_map",
+        IdKind::Group => c"self/gid_map",
+    };
+    let fd = path::open(slots.get(Slot::HOST_PROC)?, name, libc::O_RDONLY, 0)?;
+    let mut text = [0; ROOM];
+    let len = descriptor::read(fd, &mut text)?;
+    file::close(fd);
+    Ok(read(&mut Lines(text.get(..len).unwrap_or_default())))
+}
+
+/// The lines of a map that are still to be read.
+struct Lines<'a>(&'a [u8]);
+
+impl Lines<'_> {
+    fn number(&mut self) -> Option<u32> {
+        let start = self.0.iter().position(u8::is_ascii_digit)?;
+        let rest = self.0.get(start..)?;
+        let end = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        let (digits, rest) = rest.split_at_checked(end)?;
+        self.0 = rest;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Range;
+
+    fn next(&mut self) -> Option<Range> {
+        Some(Range { container: self.number()?, host: self.number()?, size: self.number()? })
+    }
+}
+
 /// A step in a list where it can't be applied: a bug of planning, told as EPROTO rather than by a panic.
 fn misplaced() -> Trouble {
     Trouble::new(Call::None, Errno::EPROTO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(text: &str) -> u32 {
+        root_of(&mut Lines(text.as_bytes()))
+    }
+
+    #[test]
+    fn root_is_id_0_wherever_it_stands_and_else_the_first_that_is_mapped() {
+        assert_eq!(root("         0     100000      65536\n"), 0);
+        assert_eq!(root("       5       1000          1\n         0     100000          1\n"), 0);
+        assert_eq!(root("       5       1000          1\n         9     100000          1\n"), 5);
+        assert_eq!(root(""), 0);
+    }
+
+    #[test]
+    fn a_torn_line_is_none() {
+        let all: Vec<_> = Lines(b"0 1 2\n3 4").collect();
+        assert_eq!(all, [Range { container: 0, host: 1, size: 2 }]);
+        assert_eq!(Lines(b"0 1 99999999999").next(), None);
+    }
 }

@@ -145,6 +145,10 @@ pub enum Op {
     Unshare { kinds: Kinds },
     /// Become this id of the user namespace, with all capabilities in it.
     Become { uid: u32, gid: u32 },
+    /// Become the root of the joined user namespace, whose map is known only inside: id 0, or the first one that is mapped.
+    BecomeItsRoot,
+    /// Compare the joined user namespace's map with the config's. The namespace's holds in any case.
+    CheckMap { ids: IdKind, map: idmap::Map },
     /// Shift the clocks of the new time namespace; text as in time_namespaces(7).
     TimeOffsets { text: CString },
     /// Enter the time namespace that `Unshare` made for the children.
@@ -167,6 +171,8 @@ pub fn render(op: &Op) -> String {
         Op::Join { kind, .. } => format!("join the {} namespace", kind.name()),
         Op::Unshare { kinds } => format!("make new namespaces: {}", kinds.list()),
         Op::Become { uid, gid } => format!("become uid {uid} gid {gid} of the user namespace"),
+        Op::BecomeItsRoot => "become root of the user namespace".to_owned(),
+        Op::CheckMap { ids, map } => format!("compare the {} ids with {}", ids.name(), map.words()),
         Op::TimeOffsets { text } => format!("shift clocks: {}", text.to_string_lossy().trim().replace('\n', ", ")),
         Op::EnterTime => "enter the time namespace".to_owned(),
         Op::LoopbackUp => "bring the loopback interface up".to_owned(),

@@ -173,6 +173,12 @@ pub fn plan_namespaces(spec: &Spec, host: &Host, slots: &mut SlotCounter) -> Nam
         (IdKind::Group, Map::from_spec(linux.and_then(|l| l.gid_mappings().as_ref())), Field::at("/linux/gidMappings")),
     ];
     let root = (root_of(&maps[0].1), root_of(&maps[1].1));
+    // Engines give the maps along with the path; then they had better be the namespace's.
+    let joined = matches!(plan.wants.get(Kind::User), Want::Join(_));
+    let check = |(ids, map, field): &(IdKind, Map, Field)| {
+        (joined && !map.is_empty()).then(|| Step::new(Op::CheckMap { ids: *ids, map: map.clone() }, field.clone()))
+    };
+    let checks: Vec<Step> = maps.iter().filter_map(check).collect();
     if plan.launch.maps {
         plan_maps(&mut plan.adopt, maps, host);
     }
@@ -187,8 +193,13 @@ pub fn plan_namespaces(spec: &Spec, host: &Host, slots: &mut SlotCounter) -> Nam
     if plan.launch.maps {
         plan.identity.push(Step::new(Point::Adopted, field(Kind::User)));
     }
-    if plan.wants.get(Kind::User) != Want::Keep {
-        plan.identity.push(Step::new(Op::Become { uid: root.0, gid: root.1 }, field(Kind::User)));
+    match plan.wants.get(Kind::User) {
+        Want::Keep => {}
+        Want::New => plan.identity.push(Step::new(Op::Become { uid: root.0, gid: root.1 }, field(Kind::User))),
+        Want::Join(_) => {
+            plan.identity.push(Step::new(Op::BecomeItsRoot, field(Kind::User)));
+            plan.identity.extend(checks);
+        }
     }
     plan_rest(&mut plan, spec, field);
     plan

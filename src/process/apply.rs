@@ -39,6 +39,11 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             slots.put(Slot::CONSOLE, fd);
             Ok(())
         }
+        Op::ConnectAgent { path } => {
+            let fd = console::connect(path)?;
+            slots.put(Slot::AGENT, fd);
+            Ok(())
+        }
         _ => Err(misplaced()),
     }
 }
@@ -52,7 +57,7 @@ pub enum Outcome {
 }
 
 /// In the child, after clone: no heap, no panic. What needs the interpreter's own data (`Exec`, `Home`,
-/// `FindExecutable`, `StartHook`) is done there.
+/// `FindExecutable`, `LoadFilter`, `StartHook`) is done there.
 pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
     match op {
         Op::OomScoreAdjust { text, .. } => write_host_proc(slots, c"self/oom_score_adj", text)?,
@@ -69,6 +74,11 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
         Op::Hostname { name } => property::set_hostname(name)?,
         Op::Domainname { name } => property::set_domainname(name)?,
         Op::Sysctl { file, value } => write_host_proc(slots, file, value)?,
+        Op::AppArmor { text, .. } => set_profile(slots, text)?,
+        Op::SelinuxExec { label } => write_host_proc(slots, c"self/attr/exec", label)?,
+        Op::SelinuxKeyring { label } => write_host_proc(slots, c"self/attr/keycreate", label)?,
+        // A line feed is no label (proc_pid_attr(5)).
+        Op::SelinuxKeyringEnd => write_host_proc(slots, c"self/attr/keycreate", c"\n")?,
         Op::NoNewPrivileges => property::set_no_new_privileges()?,
         Op::Scheduler { attr, .. } => property::set_scheduler(attr)?,
         Op::IoPriority { value, .. } => property::set_io_priority(*value)?,
@@ -77,7 +87,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
         Op::Limit { resource, soft, hard, .. } => property::set_rlimit(0, *resource, *soft, *hard)?,
         Op::MakeCwd { path } => cwd::apply_make(slots, path)?,
         Op::EnterCwd { path, first } => cwd::apply_enter(slots, path, *first)?,
-        Op::VerifyCwd => cwd::apply_verify()?,
+        Op::VerifyCwd { .. } => cwd::apply_verify(slots)?,
         Op::OwnStdio { uid } => own_stdio(*uid)?,
         Op::BoundingSet { keep, last } => {
             for number in (0..=*last).filter(|number| keep & 1 << number == 0) {
@@ -134,6 +144,15 @@ fn write_host_proc(slots: &Slots, file: &CStr, value: &CStr) -> Effect {
     let result = descriptor::write(fd, value.to_bytes());
     file::close(fd);
     result
+}
+
+/// Through the host's procfs, because the container's own may be a file system of the image's choice, which would take
+/// the word and do nothing (CVE-2019-16884). Before Linux 5.8 AppArmor has no directory of its own there.
+fn set_profile(slots: &Slots, text: &CStr) -> Effect {
+    match write_host_proc(slots, c"self/attr/apparmor/exec", text) {
+        Err(Trouble { call: Call::Openat2, errno: Errno::ENOENT }) => write_host_proc(slots, c"self/attr/exec", text),
+        other => other,
+    }
 }
 
 /// Gives stdin, stdout and stderr to the container's user, except for /dev/null, which belongs to everyone. A

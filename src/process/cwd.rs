@@ -83,7 +83,7 @@ fn open(root: i32, cwd: &CStr) -> Effect<i32> {
 /// Enters the directory. The first try has the rights of before the change of user; when those are not enough (a home
 /// on a file system that refuses root, for example) the second is made as the user.
 pub fn apply_enter(slots: &mut Slots, cwd: &CStr, first: bool) -> Effect {
-    if slots.find(Slot::CWD).is_some() {
+    if slots.find(Slot::CWD).or(slots.find(Slot::CHECKED_CWD)).is_some() {
         return Ok(());
     }
     let entered = open(slots.get(Slot::ROOTFS)?, cwd).and_then(|fd| {
@@ -100,9 +100,15 @@ pub fn apply_enter(slots: &mut Slots, cwd: &CStr, first: bool) -> Effect {
     }
 }
 
-/// Refuses a working directory outside of the container's root.
-pub fn apply_verify() -> Effect {
-    if descriptor::cwd_is_reachable()? { Ok(()) } else { Err(Trouble::new(Call::CheckCwd, Errno::EPERM)) }
+/// Refuses a working directory outside of the container's root. One that has been found good is not asked about again: a
+/// filter may forbid getcwd(2) by then.
+pub fn apply_verify(slots: &mut Slots) -> Effect {
+    let Some(cwd) = slots.take(Slot::CWD) else { return Ok(()) };
+    if !descriptor::cwd_is_reachable()? {
+        return Err(Trouble::new(Call::CheckCwd, Errno::EPERM));
+    }
+    slots.put(Slot::CHECKED_CWD, cwd);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -69,7 +69,16 @@ pub enum Place<'a> {
     Runtime { cwd: Option<&'a Path>, init: Option<BorrowedFd<'a>> },
     /// In all namespaces of the init, before its root is pivoted (so that paths still mean the runtime's files), at
     /// the rootfs, with an empty environment unless the hook has one.
-    Container { init: i32, pidfd: Option<BorrowedFd<'a>>, rootfs: &'a Path },
+    ///
+    /// `handed`: what the init has given of itself. Empty, it is opened below /proc, which takes root.
+    Container { init: i32, pidfd: Option<BorrowedFd<'a>>, rootfs: &'a Path, handed: &'a [Handed] },
+}
+
+/// A namespace of the init by its CLONE_NEW* flag, or (0) its root.
+#[derive(Debug)]
+pub struct Handed {
+    pub file: File,
+    pub kind: i32,
 }
 
 /// Runs the hooks one after another; the first that fails ends the row with [`Error::Hook`].
@@ -367,12 +376,16 @@ const NAMESPACES: [(&str, i32); 8] = [
 /// Finds out which of the init's namespaces are not the caller's: joining the own user namespace is an error
 /// (setns(2)), and joining the rest of one's own is needless.
 fn probe_namespaces(place: Place) -> std::io::Result<Namespaces> {
-    let Place::Container { init, .. } = place else { return Ok(Namespaces::default()) };
+    let Place::Container { init, handed, .. } = place else { return Ok(Namespaces::default()) };
+    let open = |path: &str, kind: i32| match handed.iter().find(|handed| handed.kind == kind) {
+        Some(handed) => handed.file.try_clone(),
+        None => File::open(format!("/proc/{init}/{path}")),
+    };
     let mut found = Namespaces::default();
     for (name, kind) in NAMESPACES {
         // A kernel without this kind of namespace has nothing to join.
         let Ok(own) = std::fs::metadata(format!("/proc/self/ns/{name}")) else { continue };
-        let file = File::open(format!("/proc/{init}/ns/{name}"))?;
+        let file = open(&format!("ns/{name}"), kind)?;
         let theirs = file.metadata()?;
         if (own.dev(), own.ino()) != (theirs.dev(), theirs.ino()) {
             found.kinds |= kind;
@@ -380,7 +393,7 @@ fn probe_namespaces(place: Place) -> std::io::Result<Namespaces> {
         }
     }
     if found.kinds & libc::CLONE_NEWNS != 0 {
-        found.root = Some(File::open(format!("/proc/{init}/root"))?);
+        found.root = Some(open("root", 0)?);
     }
     if !unistd::geteuid().is_root() {
         // Without privilege the rights over the rest come from the user namespace.
@@ -568,7 +581,7 @@ mod tests {
             };
             let pidfd = crate::sys::pidfd::open(init).unwrap();
             for pidfd in [Some(pidfd.as_fd()), None] {
-                let place = Place::Container { init, pidfd, rootfs: Path::new("/usr") };
+                let place = Place::Container { init, pidfd, rootfs: Path::new("/usr"), handed: &[] };
                 let script = "hostname; pwd; for n in user mnt uts ipc net pid; do readlink /proc/self/ns/$n; done; \
                               cut -d, -f4 ; env | grep -v ^PWD= | grep -v ^_=; id -u; exit 5";
                 // procfs is the host's here, so /proc/self doesn't name a process of the other pid namespace.
@@ -607,7 +620,7 @@ mod tests {
         std::io::BufRead::read_line(&mut stdout, &mut text).unwrap();
         let pid = i32::try_from(init.id()).unwrap();
         let pidfd = crate::sys::pidfd::open(pid).unwrap();
-        let place = Place::Container { init: pid, pidfd: Some(pidfd.as_fd()), rootfs: Path::new("/mnt") };
+        let place = Place::Container { init: pid, pidfd: Some(pidfd.as_fd()), rootfs: Path::new("/mnt"), handed: &[] };
         let hook = shell("PATH=/usr/bin:/bin; pwd; ls; exit 5");
         let (how, stdout, stderr) = failure(run_hooks(Kind::CreateContainer, &[hook], &state(), place));
         init.kill().unwrap();
@@ -621,7 +634,7 @@ mod tests {
             eprintln!("skipped: a_hook_of_the_container_can_time_out needs the right to make namespaces");
             return;
         };
-        let place = Place::Container { init, pidfd: None, rootfs: Path::new("/") };
+        let place = Place::Container { init, pidfd: None, rootfs: Path::new("/"), handed: &[] };
         let hook = Hook { timeout: Some(1), ..shell("PATH=/usr/bin:/bin; sleep 600") };
         let (how, ..) = failure(run_hooks(Kind::CreateContainer, &[hook], &state(), place));
         assert_eq!(how, "timed out after 1 s and was killed");

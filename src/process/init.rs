@@ -13,12 +13,13 @@ use crate::plan::{Op, Plan, Point, Step};
 use crate::process::apply::{self, Outcome};
 use crate::process::page::Page;
 use crate::process::start_hook::{self, StartHook};
-use crate::process::sync::Message;
-use crate::process::{Op as ProcessOp, executable};
+use crate::process::sync::{HANDED, Message};
+use crate::process::{Announce, Op as ProcessOp, executable};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
-use crate::sys::{descriptor, file, mount, stream};
+use crate::sys::seccomp::{self, Instruction};
+use crate::sys::{descriptor, file, mount, path};
 use crate::{cgroups, namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
@@ -39,6 +40,8 @@ pub struct Init<'a> {
     pub page: Page,
     pub image: Image,
     pub hooks: Vec<StartHook>,
+    /// The program of the seccomp filter.
+    pub filter: Vec<Instruction>,
     pub injections: &'a [Injection],
     /// clone has put the child into its cgroup of version 2.
     pub in_cgroup: bool,
@@ -97,6 +100,11 @@ impl Init<'_> {
     fn step(&mut self, step: &Step) -> Effect<Outcome> {
         match &step.op {
             Op::Namespace(namespaces::Op::Fork) => self.fork()?,
+            Op::Namespace(namespaces::Op::CheckMap { ids, map }) => {
+                if !namespaces::apply::has_map(*ids, map, &self.slots)? {
+                    return Ok(Outcome::Warned(Trouble::new(Call::CheckMap, Errno::EINVAL)));
+                }
+            }
             Op::Namespace(op) => namespaces::apply::apply(op, &self.slots)?,
             Op::Cgroup(op) => cgroups::apply::apply(op, &mut self.slots, self.in_cgroup)?,
             Op::Rootfs(op) => rootfs::apply::apply(op, &mut self.slots)?,
@@ -112,19 +120,36 @@ impl Init<'_> {
                 let len = apply::find_home(&self.slots, *uid, self.home.as_mut_slice())?;
                 self.image.set_home(self.home.get(..len).unwrap_or(b"/"))?;
             }
+            ProcessOp::HandOver => self.hand_over()?,
             ProcessOp::FindExecutable { .. } => self.found = executable::find(&self.plan.exec.candidates)?,
+            ProcessOp::LoadFilter { flags, announce } => self.load_filter(*flags, *announce)?,
             ProcessOp::StartHook { index, .. } => {
                 let hook = self.hooks.get(*index).ok_or(Trouble::new(Call::Hook, Errno::ENOENT))?;
                 start_hook::apply(hook, &mut self.detail)?;
             }
             ProcessOp::Exec { .. } => {
                 let missing = Trouble::new(Call::Exec, Errno::ENOENT);
-                let path = self.plan.exec.candidates.get(self.found).ok_or(missing)?;
-                return Err(self.image.exec(path));
+                let program = self.plan.exec.candidates.get(self.found).ok_or(missing)?;
+                return Err(self.image.exec(program));
             }
             op => return apply::apply(op, &mut self.slots),
         }
         Ok(Outcome::Done)
+    }
+
+    /// From here on the filter judges corten's own calls too. Until the host has the listener nobody answers those that
+    /// the filter asks about: so there is one call between, which validation doesn't let a filter ask about.
+    fn load_filter(&mut self, flags: u64, announce: Announce) -> Effect {
+        let control = self.slots.get(Slot::CONTROL)?;
+        let loaded = seccomp::load(&self.filter, flags)?;
+        if announce != Announce::Nothing {
+            self.slots.put(Slot::LISTENER, loaded);
+        }
+        match announce {
+            Announce::Nothing => Ok(()),
+            Announce::Number => Message::Listener(loaded).send(control),
+            Announce::Descriptor => Message::Listener(-1).send_with_descriptor(control, loaded),
+        }
     }
 
     /// Goes on in a child of the same parent. The new process waits until the host knows it.
@@ -142,6 +167,20 @@ impl Init<'_> {
         }
     }
 
+    /// Sends the host this process's namespaces and root. A kind that the kernel lacks has nothing to enter.
+    fn hand_over(&self) -> Effect {
+        let (control, proc) = (self.slots.get(Slot::CONTROL)?, self.slots.get(Slot::HOST_PROC)?);
+        for (kind, name, flags) in HANDED {
+            let fd = match path::open(proc, name, flags, 0) {
+                Err(Trouble { errno: Errno::ENOENT, .. }) => continue,
+                opened => opened?,
+            };
+            Message::Handed(kind).send_with_descriptor(control, fd)?;
+            file::close(fd);
+        }
+        Ok(())
+    }
+
     fn sync(&mut self, point: Point) -> Effect {
         match point {
             Point::Adopted => {
@@ -151,15 +190,23 @@ impl Init<'_> {
                 }
                 self.await_go()
             }
-            Point::Mounted | Point::Recorded => {
+            Point::Mounted => {
                 Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
                 self.await_go()
+            }
+            Point::Recorded => {
+                Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
+                self.await_go()?;
+                self.slots.take(Slot::LISTENER).into_iter().for_each(file::close);
+                Ok(())
             }
             Point::Ready => {
                 Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
                 // A host that was killed before it noted the init leaves one that nobody would ever find at the fifo.
                 self.await_go()?;
-                self.slots.take(Slot::CONTROL).into_iter().for_each(file::close);
+                for slot in [Slot::CONTROL, Slot::LISTENER] {
+                    self.slots.take(slot).into_iter().for_each(file::close);
+                }
                 Ok(())
             }
             Point::ExecFifo => self.await_start(),
@@ -178,7 +225,6 @@ impl Init<'_> {
     /// of file; it stays open until execve, whose closing it is what tells `start` that all went well.
     fn await_start(&mut self) -> Effect {
         let fifo = self.slots.get(Slot::EXEC_FIFO)?;
-        stream::ready_until(fifo, libc::POLLIN, None);
         let mut byte = [0];
         match descriptor::read(fifo, &mut byte)? {
             1 => Ok(()),

@@ -1,8 +1,7 @@
 //! The host's side of a launch: takes the host's steps, clones the child, answers it at the points where both meet,
 //! and turns whatever goes wrong into one error, with nothing left behind.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
@@ -11,18 +10,17 @@ use crate::error::{Error, Result, Warning};
 use crate::fault::{self, Call, Effect, Fault, Stage, Trouble};
 use crate::field::Field;
 use crate::plan::{self, Op, Plan, Point, Step};
-use crate::process::hooks::{Hook, Kind, Place, StateJson};
+use crate::process::hooks::{Handed, Hook, Kind, Place, StateJson};
 use crate::process::init::{self, Init, Injection};
 use crate::process::page::Page;
+use crate::process::prepare::Room;
 use crate::process::report::{self, Told};
-use crate::process::start_hook::StartHook;
 use crate::process::sync::Message;
-use crate::process::{Op as ProcessOp, hooks};
+use crate::process::{Op as ProcessOp, hooks, seccomp};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
-use crate::sys::exec::Image;
-use crate::sys::{file, pidfd, socket, wait};
-use crate::{cgroups, namespaces, process, rootfs};
+use crate::sys::{file, pidfd, wait};
+use crate::{cgroups, namespaces, process};
 
 /// What a launch is given beside the plan.
 pub struct Launch<'a> {
@@ -31,6 +29,8 @@ pub struct Launch<'a> {
     pub state: StateJson,
     /// The exec fifo, opened for reading and writing, when the init is to wait for `start`.
     pub fifo: Option<RawFd>,
+    /// The state root, where compiled filters are kept.
+    pub cache: Option<BorrowedFd<'a>>,
     /// The file behind the step page; anonymous memory without.
     pub page: Option<RawFd>,
     pub injections: &'a [Injection],
@@ -81,74 +81,9 @@ pub fn launch(mut launch: Launch, take_terminal: bool) -> Result<Launched, Failu
     }
 }
 
-/// What stands ready before clone.
-struct Room {
-    page: Page,
-    image: Image,
-    hooks: Vec<StartHook>,
-    /// The host's end of the control socket.
-    control: RawFd,
-    console: Option<RawFd>,
-}
-
 impl Launch<'_> {
-    fn prepare(&mut self, slots: &mut Slots, take_terminal: bool) -> Result<Room, Failure> {
-        let plan = self.plan;
-        for (index, step) in plan.host.iter().enumerate() {
-            self.injected(Stage::Host, index)
-                .and_then(|()| apply_host(step, slots))
-                .map_err(|trouble| self.step_error(Stage::Host, index, trouble))?;
-        }
-        let os = |doing: &'static str| move |trouble| Error::os(doing, trouble);
-        let (control, theirs) = socket::pair().map_err(os("make the control socket"))?;
-        slots.put(Slot::CONTROL, theirs);
-        let console = if take_terminal {
-            let (ours, theirs) = socket::pair().map_err(os("make the terminal's socket"))?;
-            slots.put(Slot::CONSOLE, theirs);
-            Some(ours)
-        } else {
-            None
-        };
-        if let Some(fifo) = self.fifo {
-            slots.put(Slot::EXEC_FIFO, fifo);
-        }
-        let page = Page::create(self.page, plan.child_steps()).map_err(os("map the step page"))?;
-        let image = Image::new(plan.exec.args.clone(), plan.exec.env.clone());
-        let hooks = self.start_hooks();
-        Ok(Room { page, image, hooks, control, console })
-    }
-
-    /// The startContainer hooks with their arrays built. Without an environment of its own a hook gets the process's.
-    fn start_hooks(&self) -> Vec<StartHook> {
-        let exec = &self.plan.exec;
-        if exec.hooks.is_empty() {
-            return Vec::new();
-        }
-        let c_string = |text: &str| CString::new(text).unwrap_or_default();
-        let state = StateJson { pid: 0, status: "created", ..self.state.clone() }.render_line();
-        let [before, after] = split_at_pid(&state);
-        let build = |hook: &Hook| {
-            let path = CString::new(hook.path.as_os_str().as_encoded_bytes()).unwrap_or_default();
-            let args = match hook.args.as_slice() {
-                [] => vec![path.clone()],
-                args => args.iter().map(|arg| c_string(arg)).collect(),
-            };
-            let env = match &hook.env {
-                Some(env) => env.iter().map(|var| c_string(var)).collect(),
-                None => exec.env.clone(),
-            };
-            StartHook {
-                path,
-                image: Image::new(args, env),
-                state: [before.clone(), after.clone()],
-                timeout: hook.timeout.map(|seconds| u64::from(seconds) * 1000),
-            }
-        };
-        exec.hooks.iter().map(build).collect()
-    }
-
     fn run(&mut self, slots: Slots, room: Room) -> Result<Launched, Failure> {
-        let Room { page, image, hooks, control, console } = room;
+        let Room { page, image, hooks, filter, agent, warnings, control, console } = room;
         let theirs = slots.find(Slot::CONTROL);
         let needed = slots.filled().collect();
         let mut init = Init {
@@ -158,6 +93,7 @@ impl Launch<'_> {
             page,
             image,
             hooks,
+            filter,
             injections: self.injections,
             in_cgroup: false,
             found: 0,
@@ -180,10 +116,21 @@ impl Launch<'_> {
         init.slots.take(Slot::CONTROL);
         init.slots.filled().for_each(file::close);
         let slots = Slots::with_room(self.plan.slots);
-        let mut talk = Conversation { launch: self, pid, reaped: false, control, page, slots, warnings: Vec::new() };
+        let mut talk = Conversation {
+            launch: self,
+            pid,
+            reaped: false,
+            control,
+            page,
+            slots,
+            handed: Vec::new(),
+            agent,
+            warnings,
+        };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
         talk.slots.filled().for_each(file::close);
+        talk.agent.into_iter().for_each(file::close);
         file::close(control);
         fifo.into_iter().for_each(file::close);
         match result {
@@ -216,18 +163,18 @@ impl Launch<'_> {
         Error::os(doing, trouble).field(Field::at("/linux/namespaces"))
     }
 
-    fn injected(&self, stage: Stage, index: usize) -> Effect {
+    pub(super) fn injected(&self, stage: Stage, index: usize) -> Effect {
         match self.injections.iter().find(|i| i.stage == stage && usize::from(i.step) == index) {
             Some(injection) => Err(Trouble::new(Call::Injected, injection.errno.unwrap_or(Errno::EIO))),
             None => Ok(()),
         }
     }
 
-    fn step_error(&self, stage: Stage, index: usize, trouble: Trouble) -> Error {
+    pub(super) fn step_error(&self, stage: Stage, index: usize, trouble: Trouble) -> Error {
         report::step_error(&self.told(stage, index), stage, index, trouble, "")
     }
 
-    fn told(&self, stage: Stage, index: usize) -> Told {
+    pub(super) fn told(&self, stage: Stage, index: usize) -> Told {
         self.plan.steps(stage).get(index).map(Told::of).unwrap_or_default()
     }
 
@@ -247,6 +194,10 @@ struct Conversation<'a, 'b> {
     page: Page,
     /// What the host opens for its own steps on the child.
     slots: Slots,
+    /// The socket of the seccomp agent, until it has the listener.
+    agent: Option<RawFd>,
+    /// What the init has handed over of itself: its namespaces and its root.
+    handed: Vec<Handed>,
     warnings: Vec<Warning>,
 }
 
@@ -259,8 +210,12 @@ impl Conversation<'_, '_> {
             self.adopt()?;
         }
         loop {
-            let message = Message::receive(self.control).map_err(|t| Error::os("hear from the init", t))?;
+            let (message, descriptor) =
+                Message::receive_with_descriptor(self.control).map_err(|t| Error::os("hear from the init", t))?;
             match message {
+                Some(Message::Handed(kind)) => {
+                    self.handed.extend(descriptor.map(|fd| Handed { file: fd.into(), kind }))
+                }
                 Some(Message::At(Point::Adopted)) => self.adopt()?,
                 Some(Message::At(Point::Mounted)) => self.run_hooks()?,
                 // It is on record since before the first message.
@@ -279,12 +234,28 @@ impl Conversation<'_, '_> {
                     (self.launch.record)(pid)?;
                     self.go()?;
                 }
+                Some(Message::Listener(number)) => self.hand_listener_over(number, descriptor)?,
                 Some(Message::Warning(fault)) => self.warn(&fault),
                 Some(Message::Failed(fault)) => return Err(self.launch.fault_error(&fault)),
                 Some(_) => {}
                 None => return self.silence(),
             }
         }
+    }
+
+    /// Hands the listener of the child's filter to its agent. It came along, or is taken out of the child.
+    fn hand_listener_over(&mut self, number: i32, sent: Option<OwnedFd>) -> Result {
+        let fd = match sent {
+            Some(fd) => Ok(fd),
+            None => pidfd::open(self.pid).and_then(|held| pidfd::copy_descriptor(held.as_fd(), number)),
+        };
+        let failed = |doing, trouble| Error::os(doing, trouble).field(Field::at("/linux/seccomp/listenerPath"));
+        let fd = fd.map_err(|trouble| failed("take the listener of the seccomp filter".to_owned(), trouble))?;
+        let (Some(agent), Some(listener)) = (self.agent, &self.launch.plan.exec.listener) else { return Ok(()) };
+        let state = StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() };
+        seccomp::listener::hand_over(agent, fd.as_raw_fd(), listener, &state).map_err(|trouble| {
+            failed(format!("hand the seccomp listener to its agent {}", listener.path.display()), trouble)
+        })
     }
 
     /// The control socket has closed: the init has become its program, or is gone.
@@ -341,11 +312,13 @@ impl Conversation<'_, '_> {
 
     /// Takes a step of the host's on the child.
     fn act(&mut self, stage: Stage, index: usize, step: &Step) -> Result {
+        let mut said = String::new();
         let acted = match self.launch.injected(stage, index) {
-            Ok(()) => apply_adopt(step, self.pid, &mut self.slots)?,
+            Ok(()) => apply_adopt(step, self.pid, &mut self.slots, &mut said)?,
             injected => injected,
         };
-        acted.map_err(|trouble| self.launch.step_error(stage, index, trouble))
+        let told = self.launch.told(stage, index);
+        acted.map_err(|trouble| report::step_error(&told, stage, index, trouble, &said))
     }
 
     fn run_hooks(&mut self) -> Result {
@@ -368,7 +341,7 @@ impl Conversation<'_, '_> {
         let held = pidfd::open(self.pid).ok();
         let pidfd = held.as_ref().map(AsFd::as_fd);
         let place = match kind {
-            Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs },
+            Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs, handed: &self.handed },
             _ => Place::Runtime { cwd: Some(bundle), init: pidfd },
         };
         hooks::run_hooks(kind, std::slice::from_ref(hook), &state, place).map_err(|error| match error {
@@ -383,52 +356,22 @@ impl Conversation<'_, '_> {
         let plan = self.launch.plan;
         let Some(step) = plan.steps(fault.stage).get(usize::from(fault.step)) else { return };
         let trouble = fault.trouble();
-        let text = format!("{}: {}: {}", plan::render(&step.op), trouble.call.name(), fault::words(trouble.errno));
+        let text = match trouble.call {
+            Call::CheckMap => "the user namespace that is joined has another map, which holds".to_owned(),
+            call => format!("{}: {}: {}", plan::render(&step.op), call.name(), fault::words(trouble.errno)),
+        };
         self.warnings.push(Warning::new(step.field.clone(), text));
     }
 }
 
-fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
-    match &step.op {
-        Op::Namespace(op) => namespaces::apply::apply_host(op, slots),
-        Op::Cgroup(op) => cgroups::make::apply_host(op, slots),
-        Op::Rootfs(op) => rootfs::apply::apply_host(op, slots),
-        Op::Process(op) => process::apply::apply_host(op, slots),
-        Op::Sync(_) => Err(Trouble::new(Call::None, Errno::EPROTO)),
-    }
-}
-
-/// The outer error is one that no errno tells.
-fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots) -> Result<Effect> {
+/// The outer error is one that no errno tells; `said` is what a program that was run wrote.
+fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots, said: &mut String) -> Result<Effect> {
     Ok(match &step.op {
-        Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid),
+        Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid, said),
         Op::Cgroup(op) => {
             return cgroups::adopt::apply_adopt(op, pid, slots).map_err(|error| error.field(step.field.clone()));
         }
         Op::Process(op) => process::adopt::apply_adopt(op, pid),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
     })
-}
-
-/// Cuts a state line around the number of its pid.
-fn split_at_pid(line: &[u8]) -> [Vec<u8>; 2] {
-    const KEY: &[u8] = b"\"pid\":";
-    let Some(at) = line.windows(KEY.len()).position(|window| window == KEY) else {
-        return [line.to_vec(), Vec::new()];
-    };
-    let (before, number) = line.split_at(at + KEY.len());
-    let digits = number.iter().take_while(|b| b.is_ascii_digit() || **b == b'-').count();
-    [before.to_vec(), number[digits..].to_vec()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_line_is_cut_around_its_pid() {
-        let [before, after] = split_at_pid(br#"{"id":"a","pid":0,"annotations":{"x":"\"pid\":7"}}"#);
-        assert_eq!(before, br#"{"id":"a","pid":"#);
-        assert_eq!(after, br#","annotations":{"x":"\"pid\":7"}}"#);
-    }
 }

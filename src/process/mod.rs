@@ -13,12 +13,15 @@ pub mod executable;
 pub mod foreground;
 pub mod hooks;
 pub mod init;
+pub mod labels;
 pub mod launch;
 pub mod notify;
 pub mod page;
 pub mod plan;
+mod prepare;
 pub mod report;
 pub mod scheduler;
+pub mod seccomp;
 pub mod start_hook;
 pub mod sync;
 
@@ -36,6 +39,17 @@ pub struct CapabilitySets {
     pub inheritable: u64,
 }
 
+/// How the host gets at the listener of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    /// There is none.
+    Nothing,
+    /// The child says its number by one write(2), and the host takes a copy out of the child (pidfd_getfd(2)).
+    Number,
+    /// The child sends it by one sendmsg(2): what is left for a host that may not look into the child.
+    Descriptor,
+}
+
 /// An effect on the process that becomes the container's. Where it runs is the list it stands in.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -49,6 +63,20 @@ pub enum Op {
     /// Host: connect to the socket that gets the terminal's master.
     ConnectConsole {
         path: PathBuf,
+    },
+    /// Host: the filter's program, out of the cache or compiled; before clone, so that no limit is in the way.
+    PrepareFilter {
+        filter: Box<seccomp::Filter>,
+    },
+    /// Host: connect to the socket of the agent that answers for the filter.
+    ConnectAgent {
+        path: PathBuf,
+    },
+    /// Load the filter for this process and all that come of it.
+    LoadFilter {
+        /// For seccomp(2).
+        flags: u64,
+        announce: Announce,
     },
     /// Raise a hard limit that is lower, while there is still the right to. Nothing becomes lower here: the container is
     /// not set up yet, and a few open files would not do for that.
@@ -70,6 +98,8 @@ pub enum Op {
     },
     /// No ptrace and no /proc access by others until execve (CVE-2016-9962).
     Undumpable,
+    /// Give the host what a createContainer hook enters, which an ordinary user's host process can't open by itself.
+    HandOver,
     NewSession,
     SessionKeyring {
         name: CString,
@@ -91,6 +121,21 @@ pub enum Op {
         file: CString,
         value: CString,
     },
+    /// The program runs under an AppArmor profile, from execve on; `text` is what the kernel is told.
+    AppArmor {
+        profile: String,
+        text: CString,
+    },
+    /// The program runs with an SELinux label, from execve on.
+    SelinuxExec {
+        label: CString,
+    },
+    /// Keyrings get an SELinux label from here on.
+    SelinuxKeyring {
+        label: CString,
+    },
+    /// Keyrings get the label that they would have by themselves.
+    SelinuxKeyringEnd,
     NoNewPrivileges,
     Scheduler {
         attr: SchedAttr,
@@ -151,8 +196,11 @@ pub enum Op {
         path: CString,
         first: bool,
     },
-    /// The working directory is inside the container (CVE-2024-21626).
-    VerifyCwd,
+    /// The working directory, if it has been entered, is inside the container (CVE-2024-21626). `early`: a seccomp filter
+    /// that is loaded next may forbid getcwd(2).
+    VerifyCwd {
+        early: bool,
+    },
     Capabilities {
         sets: CapabilitySets,
     },
@@ -169,7 +217,7 @@ pub enum Op {
     /// its /proc/PID/fd (CVE-2016-9962, CVE-2024-21626).
     CloseDescriptors {
         from: u32,
-        keep: [Slot; 2],
+        keep: [Slot; 3],
     },
     /// Run a startContainer hook in the container.
     StartHook {
@@ -198,16 +246,28 @@ pub fn render(op: &Op) -> String {
             _ => format!("keep descriptors {first}-{}", first.saturating_add(count.saturating_sub(1))),
         },
         Op::ConnectConsole { path } => format!("connect to the console socket {}", path.display()),
+        Op::PrepareFilter { filter } => {
+            let names: usize = filter.rules.iter().map(|rule| rule.names.len()).sum();
+            format!("prepare the seccomp filter: {names} names, any other call: {}", filter.default.words())
+        }
+        Op::ConnectAgent { path } => format!("connect to the seccomp agent {}", path.display()),
+        Op::LoadFilter { announce: Announce::Nothing, .. } => "load the seccomp filter".to_owned(),
+        Op::LoadFilter { .. } => "load the seccomp filter and hand its listener over".to_owned(),
         Op::RaiseLimit { name, hard, .. } => format!("raise the hard limit {name} to {}", render_limit(*hard)),
         Op::Hook { kind, index, hook } => format!("run {} hook #{index} {}", kind.name(), hook.path.display()),
         Op::OomScoreAdjust { value, .. } => format!("set oom_score_adj to {value}"),
         Op::Undumpable => "forbid ptrace until execve".to_owned(),
+        Op::HandOver => "hand the namespaces over for the host's hooks".to_owned(),
         Op::NewSession => "start a new session".to_owned(),
         Op::SessionKeyring { name } => format!("join session keyring {}", text(name)),
         Op::Terminal { .. } => "set up the terminal".to_owned(),
         Op::Hostname { name } => format!("set hostname {}", text(name)),
         Op::Domainname { name } => format!("set domainname {}", text(name)),
         Op::Sysctl { file, value } => format!("write {:?} to /proc/{}", text(value), text(file)),
+        Op::AppArmor { profile, .. } => format!("run the program under AppArmor profile {profile}"),
+        Op::SelinuxExec { label } => format!("run the program with SELinux label {}", text(label)),
+        Op::SelinuxKeyring { label } => format!("make keyrings with SELinux label {}", text(label)),
+        Op::SelinuxKeyringEnd => "make keyrings without a label of their own".to_owned(),
         Op::NoNewPrivileges => "forbid new privileges".to_owned(),
         Op::Scheduler { policy, attr } => format!("set scheduler {policy} nice {}", attr.nice),
         Op::IoPriority { class, value } => format!("set I/O priority {class} {}", value & 0x1fff),
@@ -228,7 +288,8 @@ pub fn render(op: &Op) -> String {
         Op::Umask { mask } => format!("set umask {mask:04o}"),
         Op::EnterCwd { path, first: true } => format!("enter working directory {}", text(path)),
         Op::EnterCwd { path, first: false } => format!("enter working directory {} as the user", text(path)),
-        Op::VerifyCwd => "check that the working directory is inside the container".to_owned(),
+        Op::VerifyCwd { early: false } => "check that the working directory is inside the container".to_owned(),
+        Op::VerifyCwd { early: true } => "check the working directory before a filter can forbid that".to_owned(),
         Op::Capabilities { sets } => format!("set capabilities to {}", capabilities::render_set(sets.effective)),
         Op::Ambient { set, .. } => format!("raise ambient capabilities {}", capabilities::render_set(*set)),
         Op::FindExecutable { arg0 } => format!("find {arg0}"),

@@ -13,7 +13,8 @@ use crate::namespaces::plan::{Want, Wants};
 use crate::plan::{Point, Step};
 use crate::process::environment::{self, Environment};
 use crate::process::hooks::{self, Hooks};
-use crate::process::{Op, capabilities, scheduler};
+use crate::process::seccomp::plan::{SeccompPlan, plan_seccomp};
+use crate::process::{Op, capabilities, labels, scheduler, seccomp};
 use crate::request::{Mode, NotifySocket, Request};
 use crate::rootfs;
 use crate::slots::Slot;
@@ -28,6 +29,8 @@ pub struct Exec {
     /// HOME comes from the container's /etc/passwd.
     pub needs_home: bool,
     pub hooks: Vec<hooks::Hook>,
+    /// Who is asked about the calls that the filter doesn't decide.
+    pub listener: Option<seccomp::Listener>,
     /// How many descriptors after stdio the caller wants the program to have.
     pub inherited: u32,
 }
@@ -43,6 +46,8 @@ pub struct ProcessPlan {
     pub hide: Vec<Step>,
     /// Stage two, before the root file system is mounted.
     pub session: Vec<Step>,
+    /// The last before that wait.
+    pub hand_over: Vec<Step>,
     /// While the child waits with its root mounted: the host's hooks.
     pub mounted: Vec<Step>,
     /// In the new root, before parts of it become read-only.
@@ -52,6 +57,8 @@ pub struct ProcessPlan {
     /// The end of stage two: what isn't for the program is closed, the host is told, and the word to go on awaited.
     pub ready: Vec<Step>,
     pub start: Vec<Step>,
+    /// The loading of the filter, until it has found its place.
+    filter: Option<(Op, Field)>,
     pub exec: Exec,
     pub warnings: Vec<Warning>,
 }
@@ -73,11 +80,12 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         let op = Op::CheckInherited { first: 3, count: kept };
         plan.host.push(Step::new(op, Field::at("--preserve-fds")));
     }
-    plan_hooks(&mut plan, spec);
+    plan_hooks(&mut plan, spec, context);
     plan.session.push(Step::new(Op::NewSession, Field::RUNTIME));
     if !request.no_new_keyring {
         let name = CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
-        plan.session.push(Step::new(Op::SessionKeyring { name }, Field::RUNTIME));
+        let keyring = Step::new(Op::SessionKeyring { name }, Field::RUNTIME);
+        plan.session.extend(labels::plan_keyring_label(spec.process().as_ref(), keyring));
     }
     match spec.process() {
         Some(process) => plan_given(&mut plan, spec, process, context),
@@ -97,9 +105,11 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
         plan.first.push(hide)
     }
     plan.ready.push(Step::new(
-        Op::CloseDescriptors { from: kept.saturating_add(3), keep: [Slot::CONTROL, Slot::EXEC_FIFO] },
+        Op::CloseDescriptors { from: kept.saturating_add(3), keep: [Slot::CONTROL, Slot::EXEC_FIFO, Slot::LISTENER] },
         Field::RUNTIME,
     ));
+    // With no_new_privs nothing is left that a filter could be in the way of.
+    plan.ready.extend(plan.filter.take().map(|(load, field)| Step::new(load, field)));
     match request.mode {
         Mode::Create => {
             plan.ready.push(Step::new(Point::Ready, Field::RUNTIME));
@@ -117,6 +127,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     let request = context.request;
     let environment = plan_environment(process, request);
     plan_oom_and_limits(plan, process, context);
+    plan_filter(plan, spec, context);
     let cwd = c_string(process.cwd().as_os_str().as_bytes());
     plan.inside.push(Step::new(Op::MakeCwd { path: cwd.clone() }, Field::at("/process/cwd")));
     plan_terminal(plan, process, context);
@@ -146,6 +157,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     if let Some(given) = linux.and_then(|l| l.memory_policy().as_ref()) {
         plan.last.push(Step::new(scheduler::plan_memory_policy(given), Field::at("/linux/memoryPolicy")));
     }
+    plan.last.extend(labels::plan_exec_labels(process, context.host));
     plan_identity(plan, process, context, &environment, cwd);
     let arg0 = process.args().iter().flatten().next().cloned().unwrap_or_default();
     plan.exec = Exec {
@@ -154,6 +166,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
         env: environment.vars,
         needs_home: environment.needs_home,
         hooks: std::mem::take(&mut plan.exec.hooks),
+        listener: plan.exec.listener.take(),
         inherited: 0,
     };
     plan.last.push(Step::new(Op::FindExecutable { arg0 }, Field::at("/process/args/0")));
@@ -175,6 +188,10 @@ fn plan_identity(
     let available = capabilities::available(context.host, in_user_namespace);
     let granted = capabilities::plan_capabilities(process.capabilities().as_ref(), available);
     warn_capabilities(plan, process, &granted);
+    let early = match process.no_new_privileges().unwrap_or(false) {
+        true => None,
+        false => plan.filter.take(),
+    };
     let mut step = |op: Op, field: Field| plan.last.push(Step::new(op, field));
     if !process.terminal().unwrap_or(false) {
         step(Op::OwnStdio { uid }, at("/process/user/uid"));
@@ -193,6 +210,11 @@ fn plan_identity(
     let gids = user.additional_gids().clone().unwrap_or_default();
     step(Op::Groups { gids }, at("/process/user/additionalGids"));
     step(Op::Gid { gid }, at("/process/user/gid"));
+    // Without no_new_privs a filter takes CAP_SYS_ADMIN, so this is its last moment.
+    if let Some((load, field)) = early {
+        step(Op::VerifyCwd { early: true }, at("/process/cwd"));
+        step(load, field);
+    }
     step(Op::Uid { uid }, at("/process/user/uid"));
     // A change of user makes it what fs.suid_dumpable says (proc_sys_fs(5)).
     step(Op::Undumpable, Field::RUNTIME);
@@ -200,7 +222,7 @@ fn plan_identity(
     // Absent means inherited by the letter of the spec; every peer and every engine counts on 0022.
     step(Op::Umask { mask: user.umask().unwrap_or(0o022) }, at("/process/user/umask"));
     step(Op::EnterCwd { path: cwd, first: false }, at("/process/cwd"));
-    step(Op::VerifyCwd, at("/process/cwd"));
+    step(Op::VerifyCwd { early: false }, at("/process/cwd"));
     step(Op::Capabilities { sets: granted.sets }, at("/process/capabilities"));
     if granted.ambient != 0 {
         step(Op::Ambient { set: granted.ambient, last }, at("/process/capabilities/ambient"));
@@ -208,6 +230,22 @@ fn plan_identity(
     if process.no_new_privileges().unwrap_or(false) {
         step(Op::NoNewPrivileges, at("/process/noNewPrivileges"));
     }
+}
+
+/// The filter: its program and its agent on the host, and where it is loaded: the place depends on no_new_privs.
+fn plan_filter(plan: &mut ProcessPlan, spec: &Spec, context: &Context) {
+    let Some(SeccompPlan { filter, flags, announce, listener, warnings }) = plan_seccomp(spec, context.host) else {
+        return;
+    };
+    let at = Field::at("/linux/seccomp");
+    plan.warnings.extend(warnings);
+    plan.host.push(Step::new(Op::PrepareFilter { filter: Box::new(filter) }, at.clone()));
+    if let Some(listener) = listener {
+        let op = Op::ConnectAgent { path: listener.path.clone() };
+        plan.host.push(Step::new(op, Field::at("/linux/seccomp/listenerPath")));
+        plan.exec.listener = Some(listener);
+    }
+    plan.filter = Some((Op::LoadFilter { flags, announce }, at));
 }
 
 fn warn_capabilities(plan: &mut ProcessPlan, process: &Process, granted: &capabilities::Granted) {
@@ -287,8 +325,11 @@ fn plan_environment(process: &Process, request: &Request) -> Environment {
     environment::plan_environment(process.env().as_deref().unwrap_or_default(), &extra)
 }
 
-fn plan_hooks(plan: &mut ProcessPlan, spec: &Spec) {
+fn plan_hooks(plan: &mut ProcessPlan, spec: &Spec, context: &Context) {
     let Hooks { prestart, create_runtime, create_container, start_container, .. } = hooks::plan::plan_hooks(spec);
+    if !create_container.is_empty() && context.host.rootless() {
+        plan.hand_over.push(Step::new(Op::HandOver, Field::at("/hooks/createContainer")));
+    }
     let lists = [
         (hooks::Kind::Prestart, prestart),
         (hooks::Kind::CreateRuntime, create_runtime),
@@ -324,17 +365,9 @@ fn plan_start(plan: &mut ProcessPlan, spec: &Spec) {
 /// The fields of this domain that are not applied yet: a run names them in its one warning and goes on without.
 pub fn unapplied(spec: &Spec) -> Vec<Field> {
     let linux = spec.linux().as_ref();
-    let process = spec.process().as_ref();
     let asked = [
-        ("/linux/seccomp", linux.is_some_and(|l| l.seccomp().is_some())),
-        ("/linux/mountLabel", linux.is_some_and(|l| l.mount_label().as_deref().is_some_and(|s| !s.is_empty()))),
         ("/linux/intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
         ("/linux/netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
-        (
-            "/process/apparmorProfile",
-            process.is_some_and(|p| p.apparmor_profile().as_deref().is_some_and(|s| !s.is_empty())),
-        ),
-        ("/process/selinuxLabel", process.is_some_and(|p| p.selinux_label().as_deref().is_some_and(|s| !s.is_empty()))),
     ];
     asked.into_iter().filter(|(_, asked)| *asked).map(|(pointer, _)| Field::at(pointer)).collect()
 }

@@ -123,7 +123,9 @@ pub fn died(told: &Told, stage: Stage, index: usize, how: &str) -> Error {
             "raise linux.resources.memory.limit: setting a container up takes a few MiB by itself"
         }
         how if how.contains("SIGKILL") => "SIGKILL without a sender is the kernel's: look for the OOM killer in dmesg",
-        how if how.contains("SIGSYS") => "SIGSYS comes from a seccomp filter around corten itself",
+        how if how.contains("SIGSYS") => {
+            "SIGSYS comes from a seccomp filter: linux.seccomp kills a call that comes before the program's own (execve, read, write, close, those of a change of user), or a filter around corten does"
+        }
         _ => "",
     };
     Error::InitDied {

@@ -1,6 +1,8 @@
-//! The one dialect on the control socket between host and child: messages of one fixed size, no text.
+//! The one dialect on the control socket between host and child: messages of one fixed size, no text. One of them comes
+//! with a descriptor.
 
-use std::os::fd::RawFd;
+use std::ffi::CStr;
+use std::os::fd::{OwnedFd, RawFd};
 
 use crate::fault::{Effect, Fault};
 use crate::plan::Point;
@@ -15,6 +17,10 @@ pub enum Message {
     At(Point),
     /// Child to host: the init is this process, in the host's pid namespace.
     Forked(i32),
+    /// Child to host: the listener of my filter has this number here, or comes along.
+    Listener(i32),
+    /// Child to host: the descriptor that comes along is this namespace of mine (its CLONE_NEW* flag) or, with 0, my root.
+    Handed(i32),
     /// Child to host: this went wrong and I go on.
     Warning(Fault),
     /// Child to host: this went wrong and I end.
@@ -22,6 +28,20 @@ pub enum Message {
 }
 
 const SIZE: usize = 8 + Fault::SIZE;
+
+/// What the child hands over of itself, below /proc/self: CLONE_NEW* flag, name, and how it is opened. An ordinary user's
+/// host process can't open these: they are those of a process that nobody may look into.
+pub const HANDED: [(i32, &CStr, i32); 9] = [
+    (libc::CLONE_NEWNS, c"self/ns/mnt", libc::O_RDONLY),
+    (libc::CLONE_NEWUTS, c"self/ns/uts", libc::O_RDONLY),
+    (libc::CLONE_NEWIPC, c"self/ns/ipc", libc::O_RDONLY),
+    (libc::CLONE_NEWNET, c"self/ns/net", libc::O_RDONLY),
+    (libc::CLONE_NEWPID, c"self/ns/pid", libc::O_RDONLY),
+    (libc::CLONE_NEWCGROUP, c"self/ns/cgroup", libc::O_RDONLY),
+    (libc::CLONE_NEWTIME, c"self/ns/time", libc::O_RDONLY),
+    (libc::CLONE_NEWUSER, c"self/ns/user", libc::O_RDONLY),
+    (0, c"self/root", libc::O_PATH | libc::O_DIRECTORY),
+];
 
 impl Message {
     fn to_bytes(self) -> [u8; SIZE] {
@@ -32,6 +52,8 @@ impl Message {
             Message::Forked(pid) => (3, pid),
             Message::Warning(_) => (4, 0),
             Message::Failed(_) => (5, 0),
+            Message::Listener(number) => (7, number),
+            Message::Handed(kind) => (6, kind),
         };
         bytes[..4].copy_from_slice(&kind.to_ne_bytes());
         bytes[4..8].copy_from_slice(&value.to_ne_bytes());
@@ -55,6 +77,8 @@ impl Message {
             3 => Some(Message::Forked(value)),
             4 => fault().map(Message::Warning),
             5 => fault().map(Message::Failed),
+            6 => Some(Message::Handed(value)),
+            7 => Some(Message::Listener(value)),
             _ => None,
         }
     }
@@ -62,6 +86,19 @@ impl Message {
     /// Sends the message; no heap, so it works after clone.
     pub fn send(self, socket: RawFd) -> Effect {
         socket::send(socket, &self.to_bytes())
+    }
+
+    /// Sends the message together with a descriptor.
+    pub fn send_with_descriptor(self, socket: RawFd, fd: RawFd) -> Effect {
+        socket::send_descriptor(socket, &self.to_bytes(), fd)
+    }
+
+    /// As [`Message::receive`], with the descriptor that came along. In the host process.
+    pub fn receive_with_descriptor(socket: RawFd) -> Effect<(Option<Message>, Option<OwnedFd>)> {
+        let mut bytes = [0; SIZE];
+        let (size, fd) = socket::receive_with(socket, &mut bytes)?;
+        let message = if size == SIZE { Message::from_bytes(&bytes) } else { None };
+        Ok((message, fd.map(socket::own)))
     }
 
     /// The next message; `None` when the other side is gone or has sent something foreign.
@@ -85,9 +122,16 @@ mod tests {
     fn every_message_arrives_as_it_was_sent() {
         let fault = Fault::new(Stage::Start, 4, Trouble::new(Call::Exec, Errno::ENOENT));
         let (a, b) = socket::pair().unwrap();
-        for message in [Message::Go, Message::Forked(77), Message::Warning(fault), Message::Failed(fault)]
-            .into_iter()
-            .chain(Point::ALL.map(Message::At))
+        for message in [
+            Message::Go,
+            Message::Forked(77),
+            Message::Listener(9),
+            Message::Handed(0),
+            Message::Warning(fault),
+            Message::Failed(fault),
+        ]
+        .into_iter()
+        .chain(Point::ALL.map(Message::At))
         {
             message.send(a).unwrap();
             let got = Message::receive(b).unwrap().unwrap();
@@ -95,6 +139,26 @@ mod tests {
         }
         crate::sys::file::close(a);
         assert!(Message::receive(b).unwrap().is_none());
+        crate::sys::file::close(b);
+    }
+
+    #[test]
+    fn a_descriptor_comes_along_with_its_message_alone() {
+        use std::os::fd::AsRawFd;
+        let (a, b) = socket::pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        Message::Handed(7).send_with_descriptor(a, file.as_raw_fd()).unwrap();
+        Message::Go.send(a).unwrap();
+        let (message, fd) = Message::receive_with_descriptor(b).unwrap();
+        assert!(matches!(message, Some(Message::Handed(7))));
+        let same = |a: std::fs::Metadata, b: std::fs::Metadata| {
+            use std::os::unix::fs::MetadataExt;
+            (a.dev(), a.ino()) == (b.dev(), b.ino())
+        };
+        assert!(same(std::fs::File::from(fd.unwrap()).metadata().unwrap(), file.metadata().unwrap()));
+        assert!(matches!(Message::receive_with_descriptor(b).unwrap(), (Some(Message::Go), None)));
+        crate::sys::file::close(a);
+        assert!(matches!(Message::receive_with_descriptor(b).unwrap(), (None, None)));
         crate::sys::file::close(b);
     }
 

@@ -41,6 +41,9 @@ pub enum Op {
     AttachTree(Box<Attachment>),
     /// Mount a new file system inside the root.
     MountFilesystem(Box<Filesystem>),
+    /// Give the root directory of a message queue's file system an SELinux label: its one superblock is there before it
+    /// is mounted, and refuses a label as an option.
+    LabelQueues { path: CString, label: CString },
     /// Change the flags of what is mounted at a place inside the root.
     Remount(Box<Remount>),
     /// Make a device file inside the root.
@@ -70,7 +73,19 @@ pub enum Op {
     /// Make a path inside the root read-only, if it exists.
     ReadOnlyPath { path: CString },
     /// Hide a path inside the root, if it exists. `null` keeps the container's verified /dev/null between steps.
-    MaskPath { path: CString, null: Slot },
+    MaskPath { path: CString, null: Slot, label: Option<Box<MaskLabel>> },
+}
+
+/// The data of the empty file system behind masked directories, which has room for nothing but its root.
+pub const MASK_DATA: &str = "nr_inodes=1,nr_blocks=1,mode=755";
+
+/// The SELinux label of the file system behind masked directories: with the host's own the program couldn't even list
+/// them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskLabel {
+    pub label: CString,
+    /// With the rest of the data, as mount(2) takes it.
+    pub joined: CString,
 }
 
 /// Where the rootfs is on the host.
@@ -213,6 +228,8 @@ pub struct Filesystem {
 pub enum StandIn {
     /// The host's sysfs with what is mounted below, read-only whatever the config says.
     Sysfs,
+    /// The host's message queues, which are the container's where it has no ipc namespace of its own.
+    MessageQueues,
     /// The container's cgroup, with the flags of the mount.
     Cgroup { dir: CString, cgroup: Cgroup },
 }

@@ -136,6 +136,13 @@ pub fn lchownat(dir: RawFd, name: &CStr, uid: u32, gid: u32) -> Effect {
     checked(Call::Chown, unsafe { libc::fchownat(dir, name.as_ptr(), uid, gid, libc::AT_SYMLINK_NOFOLLOW) })
 }
 
+/// The SELinux label of an open file, which O_PATH isn't enough for.
+pub fn set_selinux_label(fd: RawFd, label: &CStr) -> Effect {
+    let (name, size) = (c"security.selinux", label.to_bytes_with_nul().len());
+    // SAFETY: both strings live through the call, and the size is the label's.
+    checked(Call::Setxattr, unsafe { libc::fsetxattr(fd, name.as_ptr(), label.as_ptr().cast(), size, 0) })
+}
+
 /// Needs a descriptor that is open for more than O_PATH.
 pub fn fchmod(fd: RawFd, mode: u32) -> Effect {
     // SAFETY: takes numbers only.

@@ -21,6 +21,8 @@ pub const CLOSE_RANGE: u32 = 1 << 4;
 pub const PIDFD: u32 = 1 << 5;
 /// clone3's CLONE_INTO_CGROUP (Linux 5.7).
 pub const INTO_CGROUP: u32 = 1 << 6;
+/// memfd_create for corten's own program (sysctl vm.memfd_noexec, Linux 6.3, can forbid it).
+pub const MEMFD: u32 = 1 << 7;
 
 static GAPS: AtomicU32 = AtomicU32::new(0);
 static PROBED: AtomicBool = AtomicBool::new(false);

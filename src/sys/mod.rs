@@ -20,6 +20,8 @@ pub mod path;
 pub mod pidfd;
 pub mod pipe;
 pub mod property;
+pub mod seal;
+pub mod seccomp;
 pub mod shared;
 pub mod socket;
 pub mod spawn;

@@ -1,4 +1,5 @@
-//! pidfd_open(2) and pidfd_send_signal(2): a process held by descriptor, so that a reused pid is never signalled.
+//! pidfd_open(2), pidfd_send_signal(2) and pidfd_getfd(2): a process held by descriptor, so that a reused pid is never
+//! taken for it.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -34,6 +35,15 @@ pub fn send_signal(pidfd: BorrowedFd, signal: i32) -> Effect {
     }
 }
 
+/// A copy of another process's descriptor, close-on-exec (pidfd_getfd(2)). ENOSYS before Linux 5.6.
+pub fn copy_descriptor(pidfd: BorrowedFd, number: i32) -> Effect<OwnedFd> {
+    // SAFETY: takes three numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) };
+    let fd = super::check(fd, Call::PidfdGetfd)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// kill(2) with any signal number; real-time signals have no name in nix.
 pub fn kill(pid: i32, signal: i32) -> Effect {
     // SAFETY: kill takes two integers.
@@ -59,5 +69,14 @@ mod tests {
     #[test]
     fn a_pid_that_cannot_exist_is_no_process() {
         assert_eq!(open(i32::MAX).unwrap_err().errno, Errno::ESRCH);
+    }
+
+    #[test]
+    fn the_own_descriptor_can_be_copied() {
+        let file = tempfile::tempfile().unwrap();
+        let me = open(std::process::id() as i32).unwrap();
+        let copy = copy_descriptor(me.as_fd(), file.as_raw_fd()).unwrap();
+        assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
+        assert_eq!(copy_descriptor(me.as_fd(), 1 << 20).unwrap_err(), Trouble::new(Call::PidfdGetfd, Errno::EBADF));
     }
 }

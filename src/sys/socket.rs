@@ -20,29 +20,30 @@ pub fn pair() -> Effect<(RawFd, RawFd)> {
     Ok((fds[0], fds[1]))
 }
 
-/// Sends one message; SIGPIPE is suppressed.
+/// Sends one message. By write(2) and not by a call for sockets: the child may have a seccomp filter by now, and one that
+/// forbids write(2) to a program is hardly there. (corten ignores SIGPIPE, as does its child until the program.)
 pub fn send(socket: RawFd, message: &[u8]) -> Effect {
     loop {
         // SAFETY: pointer and length describe a live slice.
-        let sent = unsafe { libc::send(socket, message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL) };
+        let sent = unsafe { libc::write(socket, message.as_ptr().cast(), message.len()) };
         match sent {
             n if n >= 0 => return Ok(()),
             _ if Errno::last() == Errno::EINTR => {}
-            _ => return Err(Trouble::new(Call::Sendmsg, Errno::last())),
+            _ => return Err(Trouble::new(Call::Write, Errno::last())),
         }
     }
 }
 
-/// Receives one message; 0 is the end: the other side is gone.
+/// Receives one message, by read(2); 0 is the end: the other side is gone.
 pub fn receive(socket: RawFd, message: &mut [u8]) -> Effect<usize> {
     loop {
         // SAFETY: pointer and length describe a live buffer.
-        let got = unsafe { libc::recv(socket, message.as_mut_ptr().cast(), message.len(), 0) };
+        let got = unsafe { libc::read(socket, message.as_mut_ptr().cast(), message.len()) };
         match got {
             n if n >= 0 => return Ok(n as usize),
             _ if Errno::last() == Errno::EINTR => {}
             _ if Errno::last() == Errno::ECONNRESET => return Ok(0),
-            _ => return Err(Trouble::new(Call::Recvmsg, Errno::last())),
+            _ => return Err(Trouble::new(Call::Read, Errno::last())),
         }
     }
 }
@@ -79,8 +80,13 @@ pub fn send_descriptor(socket: RawFd, bytes: &[u8], fd: RawFd) -> Effect {
 
 /// Receives one descriptor, close-on-exec; ENOMSG when the message carries none.
 pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
+    let (_, fd) = receive_with(socket, &mut [0; 4096])?;
+    fd.ok_or(Trouble::new(Call::Recvmsg, Errno::ENOMSG))
+}
+
+/// Receives one message and the descriptor that it may carry, close-on-exec; size 0 is the end, as for [`receive`].
+pub fn receive_with(socket: RawFd, bytes: &mut [u8]) -> Effect<(usize, Option<RawFd>)> {
     let mut room = ControlRoom([0; 64]);
-    let mut bytes = [0u8; 4096];
     let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: msghdr is plain data, for which zeroes are valid.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -88,14 +94,15 @@ pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
     message.msg_iovlen = 1;
     message.msg_control = room.0.as_mut_ptr().cast();
     message.msg_controllen = room.0.len() as _;
-    loop {
+    let size = loop {
         // SAFETY: every pointer in the message describes memory that lives through the call.
         match unsafe { libc::recvmsg(socket, &mut message, libc::MSG_CMSG_CLOEXEC) } {
-            n if n >= 0 => break,
+            n if n >= 0 => break n as usize,
             _ if Errno::last() == Errno::EINTR => {}
+            _ if Errno::last() == Errno::ECONNRESET => return Ok((0, None)),
             _ => return Err(Trouble::new(Call::Recvmsg, Errno::last())),
         }
-    }
+    };
     // SAFETY: CMSG_FIRSTHDR checks that a whole header lies inside the control room; type and level are looked at
     // before the data is.
     let fd = unsafe {
@@ -106,13 +113,18 @@ pub fn receive_descriptor(socket: RawFd) -> Effect<RawFd> {
             Some(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())
         }
     };
-    fd.ok_or(Trouble::new(Call::Recvmsg, Errno::ENOMSG))
+    Ok((size, fd))
+}
+
+/// The owner of a descriptor that has just been received.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Receives one descriptor and closes the socket: nothing else is to come.
 pub fn receive_last(socket: RawFd) -> Effect<OwnedFd> {
     let received = receive_descriptor(socket);
     super::file::close(socket);
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
-    received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    received.map(own)
 }

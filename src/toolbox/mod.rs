@@ -8,6 +8,7 @@
 //! Tools are joined by a `;` argument of its own and stop at the first that fails; `try` in front of a tool prints
 //! `ok` or the errno's name and goes on: `corten probe -- try write /etc/x hello ';' json`.
 
+mod attacks;
 pub mod bundle;
 mod files;
 mod processes;
@@ -90,6 +91,7 @@ const TOOLS: &[&[Entry]] = &[
         entry("env", "  the environment, one variable a line", |_| environment()),
     ],
     files::TOOLS,
+    attacks::TOOLS,
     processes::TOOLS,
     terminal::TOOLS,
 ];
@@ -104,6 +106,8 @@ pub fn run(args: &[String]) -> i32 {
         Some((&"--json", [])) => (&["json"][..], &[][..]),
         Some((&"--help" | &"-h", _)) => (&["help"][..], &[][..]),
         Some((&"--", rest)) => (rest, &[][..]),
+        // A script that begins with `#!/bin/corten probe` is passed by its path, and the tools are its arguments.
+        Some((script, rest)) if script.starts_with('/') => (rest, &[][..]),
         Some(_) => (&[][..], &words[..]),
     };
     if tools.is_empty() {

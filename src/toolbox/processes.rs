@@ -47,9 +47,11 @@ pub(super) const TOOLS: &[Entry] = &[
     entry("record", "FILE [EXIT]  append report and stdin as one JSON line to FILE: a hook for tests", record),
 ];
 
-/// This same binary as a toolbox command. `/proc/self/exe` where there is a /proc, else the name it was called by.
+/// This same binary as a toolbox command: by its path, which a sealed corten doesn't have, by the link to it, or, where
+/// there is no /proc, by the name it was called by.
 fn toolbox(tool: &[&str]) -> Command {
-    let exe = std::env::current_exe().ok().filter(|path| path.exists());
+    let link = std::path::PathBuf::from("/proc/self/exe");
+    let exe = [std::env::current_exe().unwrap_or_default(), link].into_iter().find(|path| path.is_file());
     let program = exe.map_or_else(|| std::env::args_os().next().unwrap_or_default(), Into::into);
     let mut command = Command::new(program);
     command.args(["probe", "--"]).args(tool);

@@ -7,6 +7,7 @@
 mod devices;
 mod hooks;
 mod ids;
+mod labels;
 mod linux;
 mod list;
 mod mounts;
@@ -37,6 +38,7 @@ pub fn validate(config: &Config, request: &Request, host: &Host) -> Vec<Violatio
     top_level(&facts, &mut found);
     process::check(&facts, &mut found);
     terminal::check(&facts, &mut found);
+    labels::of_host(&facts, &mut found);
     mounts::check(&facts, &mut found);
     hooks::check(&facts, &mut found);
     namespaces::names(&facts, &mut found);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::{IOPriorityClass, LinuxIdMapping, LinuxNamespaceType, PosixRlimit, Process};
 
-use super::{Facts, Findings, Origin, ids, list, scheduler};
+use super::{Facts, Findings, Origin, ids, labels, list, scheduler};
 use crate::field::Field;
 
 /// CPU numbers are below this on any kernel (CONFIG_NR_CPUS).
@@ -32,6 +32,7 @@ pub(super) fn rules(process: &Process, at: &Field, found: &mut Findings) {
         found.refuse(at.key("cwd"), format!("Cwd must be an absolute path, not {cwd:?}"), hint);
     }
     environment(process.env(), &at.key("env"), found);
+    labels::of_process(process, at, found);
     rlimits(process.rlimits().as_deref().unwrap_or_default(), &at.key("rlimits"), found);
     if let Some(adj) = process.oom_score_adj().filter(|adj| !(-1000..=1000).contains(adj)) {
         let why = format!("must be from -1000 to 1000, not {adj}");

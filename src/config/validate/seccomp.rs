@@ -6,9 +6,6 @@ use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
 use super::{Facts, Findings};
 use crate::field::Field;
 
-/// An annotation that names the socket in place of `listenerPath`; crun has it.
-const RECEIVER: &str = "run.oci.seccomp.receiver";
-
 pub(super) fn check(facts: &Facts, seccomp: &LinuxSeccomp, found: &mut Findings) {
     let at = Field::at("/linux/seccomp");
     errno_fits(seccomp.default_action(), seccomp.default_errno_ret(), at.key("defaultErrnoRet"), found);
@@ -20,8 +17,7 @@ pub(super) fn check(facts: &Facts, seccomp: &LinuxSeccomp, found: &mut Findings)
         let why = "must not be given without listenerPath";
         found.refuse(at.key("listenerMetadata"), why, "add listenerPath, or remove the metadata");
     }
-    let receiver = facts.spec.annotations().as_ref().is_some_and(|annotations| annotations.contains_key(RECEIVER));
-    let listens = receiver || seccomp.listener_path().is_some();
+    let listens = seccomp.listener_path().is_some();
     for (i, syscall) in seccomp.syscalls().iter().flatten().enumerate() {
         let at = at.key("syscalls").index(i);
         errno_fits(syscall.action(), syscall.errno_ret(), at.key("errnoRet"), found);
@@ -29,10 +25,15 @@ pub(super) fn check(facts: &Facts, seccomp: &LinuxSeccomp, found: &mut Findings)
             found.refuse(at.key("names"), "must name at least one syscall", "remove the entry, or add a name");
         }
         if syscall.action() == LinuxSeccompAction::ScmpActNotify {
-            // The descriptor that the agent needs is sent with write(2): nobody could answer yet.
-            if syscall.names().iter().any(|name| name == "write") {
-                let why = "SCMP_ACT_NOTIFY cannot be used for the write syscall";
-                found.refuse(at.key("names"), why, "take write out of the list");
+            // The one call by which the listener comes from the filtered child to corten: nobody could answer it yet.
+            let taken = if facts.host.may_trace() { &["write"][..] } else { &["write", "sendmsg"] };
+            for name in syscall.names().iter().filter(|name| taken.contains(&name.as_str())) {
+                let why = format!("SCMP_ACT_NOTIFY cannot be used for the {name} syscall");
+                found.refuse(
+                    at.key("names"),
+                    why,
+                    "the agent gets its descriptor by this call: take it out of the list",
+                );
             }
             if !listens {
                 let why = "SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath: nobody would answer";
@@ -48,8 +49,16 @@ pub(super) fn check(facts: &Facts, seccomp: &LinuxSeccomp, found: &mut Findings)
     }
 }
 
+/// The largest errno that a filter can return (MAX_ERRNO in the kernel); a larger one would become this one.
+const MAX_ERRNO: u32 = 4095;
+
 fn errno_fits(action: LinuxSeccompAction, errno: Option<u32>, field: Field, found: &mut Findings) {
     use LinuxSeccompAction::{ScmpActErrno, ScmpActTrace};
+    let largest = if action == ScmpActErrno { MAX_ERRNO } else { u16::MAX.into() };
+    if let Some(number) = errno.filter(|number| *number > largest) {
+        let why = format!("must be from 0 to {largest}, not {number}");
+        found.refuse(field.clone(), why, "see errno(3) for the numbers");
+    }
     if errno.is_some() && !matches!(action, ScmpActErrno | ScmpActTrace) {
         let why = format!("can't be used with {action}");
         found.refuse(field, why, "only SCMP_ACT_ERRNO and SCMP_ACT_TRACE return a number");

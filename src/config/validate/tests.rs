@@ -801,6 +801,48 @@ fn the_rest_of_the_linux_section_is_judged() {
 }
 
 #[test]
+fn a_label_is_one_line_that_the_kernel_takes_whole() {
+    for (pointer, name) in [
+        ("/process/apparmorProfile", "process.apparmorProfile"),
+        ("/process/selinuxLabel", "process.selinuxLabel"),
+        ("/linux/mountLabel", "linux.mountLabel"),
+    ] {
+        for label in [" ", "a ", "\na", "a\nb"] {
+            let why = format!("{name}: must be one line without white space around it, not {label:?}");
+            assert_eq!(refused(&[(pointer, json!(label))]), why);
+        }
+        let found = refused(&[(pointer, json!("x".repeat(4092)))]);
+        assert_eq!(found, format!("{name}: must have at most 4091 bytes, not 4092"));
+        accepted(&[(pointer, json!("x".repeat(4091)))]);
+        accepted(&[(pointer, json!(""))]);
+    }
+    let found = refused(&[("/linux/mountLabel", json!("a\",size=1"))]);
+    assert_eq!(found, "linux.mountLabel: must not contain a quote");
+}
+
+#[test]
+fn a_label_that_the_host_has_no_module_for_is_refused() {
+    use crate::host::lsm::Lsms;
+    let document = changed(&[
+        ("/process/apparmorProfile", json!("docker-default")),
+        ("/process/selinuxLabel", json!("u:r:t:s0")),
+        ("/linux/mountLabel", json!("u:r:t:s0")),
+    ]);
+    let on = |apparmor, selinux| Host { lsms: Lsms::fixture(apparmor, selinux), ..Host::fixture() };
+    let fields = |host: &Host| -> Vec<String> {
+        let found = judged(&document, &request(), host);
+        let mut fields: Vec<_> = found.iter().map(|text| text.split(':').next().unwrap().to_owned()).collect();
+        fields.sort();
+        fields
+    };
+    assert_eq!(fields(&on(true, true)), [""; 0]);
+    assert_eq!(fields(&on(true, false)), ["linux.mountLabel", "process.selinuxLabel"]);
+    assert_eq!(fields(&on(false, true)), ["process.apparmorProfile"]);
+    let unconfined = changed(&[("/process/apparmorProfile", json!("unconfined"))]);
+    assert_eq!(judged(&unconfined, &request(), &on(false, false)), [""; 0]);
+}
+
+#[test]
 fn a_nul_character_is_refused_wherever_the_kernel_would_read_it() {
     let why = "must not contain a NUL character";
     for (pointer, value) in [

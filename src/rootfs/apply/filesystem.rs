@@ -52,6 +52,23 @@ pub(super) fn mount_filesystem(fs: &Filesystem, slots: &mut Slots) -> Effect {
     attach::finish(mounted, &fs.finish, slots)
 }
 
+/// linux/magic.h
+const MQUEUE_MAGIC: i64 = 0x1980_0202;
+
+/// Labels the file system of message queues that is mounted at a path inside the root.
+pub(super) fn label_queues(at: &CStr, label: &CStr, slots: &Slots) -> Effect {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
+    let queues = path::open_in_root(slots.get(Slot::ROOTFS)?, at, flags)?;
+    // The way there may have changed meanwhile; a directory of the image keeps its label.
+    let labelled = match file::magic(queues) {
+        Ok(MQUEUE_MAGIC) => file::set_selinux_label(queues, label),
+        Ok(_) => Err(Trouble::new(Call::CheckFilesystem, Errno::EXDEV)),
+        Err(trouble) => Err(trouble),
+    };
+    file::close(queues);
+    labelled
+}
+
 /// What a new file system takes over from the directory that it covers.
 struct Covered<'a> {
     mode: Option<&'a CStr>,
@@ -146,7 +163,7 @@ fn append_mode<'p>(data: &CStr, mode: Option<&CStr>, page: &'p mut [u8; DATA_MAX
 /// namespace of its own, and control groups only if it owns the cgroup namespace and nothing else claims them.
 fn is_refused(stand_in: &StandIn, errno: Errno) -> bool {
     match stand_in {
-        StandIn::Sysfs => errno == Errno::EPERM,
+        StandIn::Sysfs | StandIn::MessageQueues => errno == Errno::EPERM,
         StandIn::Cgroup { .. } => matches!(errno, Errno::EPERM | Errno::EBUSY),
     }
 }
@@ -156,6 +173,7 @@ fn bind_stand_in(fs: &Filesystem, stand_in: &StandIn, target: RawFd, slots: &mut
     let Finish { attributes, recursive, .. } = fs.finish;
     match stand_in {
         StandIn::Sysfs => bind_in_place(fs, c"/sys", true, target, (STAND_IN, STAND_IN), slots),
+        StandIn::MessageQueues => bind_in_place(fs, c"/dev/mqueue", false, target, (attributes, recursive), slots),
         StandIn::Cgroup { dir, cgroup } => {
             let otherwise = cgroup.otherwise.as_deref();
             match (bind_in_place(fs, dir, false, target, (attributes, recursive), slots), otherwise) {

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
+use super::super::MaskLabel;
 use super::target::open_existing;
 use super::{attach, fill, legacy, node};
 use crate::fault::{Call, Effect, Trouble};
@@ -13,7 +14,7 @@ use crate::sys::kernel::{self, MOUNT_SETATTR, NEW_MOUNT_API};
 use crate::sys::{file, mount};
 
 const EMPTY: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-/// The empty file system behind masked directories has room for nothing but its root.
+/// [`MASK_DATA`](super::super::MASK_DATA) in pieces, and as mount(2) takes it.
 const EMPTY_DATA: [(&CStr, &CStr); 3] = [(c"nr_inodes", c"1"), (c"nr_blocks", c"1"), (c"mode", c"755")];
 const EMPTY_JOINED: &CStr = c"nr_inodes=1,nr_blocks=1,mode=755";
 
@@ -75,11 +76,11 @@ pub(super) fn make_path_read_only(at: &CStr, slots: &mut Slots) -> Effect {
 }
 
 /// Hides a path: a file behind the null device, a directory behind an empty read-only file system.
-pub(super) fn mask(at: &CStr, null: Slot, slots: &mut Slots) -> Effect {
+pub(super) fn mask(at: &CStr, null: Slot, label: Option<&MaskLabel>, slots: &mut Slots) -> Effect {
     let root = slots.get(Slot::ROOTFS)?;
     let Some(place) = open_if_there(root, at)? else { return Ok(()) };
     if file::fstat(place)?.is_dir() {
-        mask_directory(place, slots)?;
+        mask_directory(place, label, slots)?;
     } else {
         let null = match slots.find(null) {
             Some(fd) => fd,
@@ -107,16 +108,20 @@ fn bind_on(source: RawFd, place: RawFd, slots: &Slots) -> Effect {
 
 /// The first masked directory gets the empty file system itself, the others copies of that mount: one superblock for
 /// all, and a mount that hangs somewhere can be copied on every kernel.
-fn mask_directory(place: RawFd, slots: &mut Slots) -> Effect {
+fn mask_directory(place: RawFd, label: Option<&MaskLabel>, slots: &mut Slots) -> Effect {
     if let Some(empty) = slots.find(Slot::MASK) {
         return bind_on(empty, place, slots);
     }
     if kernel::lacks(NEW_MOUNT_API) {
-        return legacy::mount_on(slots, place, c"tmpfs", c"tmpfs", legacy::ms_flags(EMPTY), EMPTY_JOINED);
+        let data = label.map_or(EMPTY_JOINED, |label| label.joined.as_c_str());
+        return legacy::mount_on(slots, place, c"tmpfs", c"tmpfs", legacy::ms_flags(EMPTY), data);
     }
     let context = mount::fsopen(c"tmpfs")?;
     for (key, value) in EMPTY_DATA {
         mount::fsconfig_set(context, key, Some(value))?;
+    }
+    if let Some(label) = label {
+        mount::fsconfig_set(context, c"context", Some(&label.label))?;
     }
     mount::fsconfig_create(context)?;
     let empty = mount::fsmount(context, EMPTY)?;

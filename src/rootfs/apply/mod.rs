@@ -52,6 +52,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect {
         }
         Op::AttachTree(attachment) => attach::attach_tree(attachment, slots),
         Op::MountFilesystem(filesystem) => filesystem::mount_filesystem(filesystem, slots),
+        Op::LabelQueues { path, label } => filesystem::label_queues(path, label, slots),
         Op::Remount(remount) => attach::remount(remount, slots),
         Op::MakeDevice(device) => node::make_device(device, slots),
         Op::BindDevice { tree, path } => node::bind_device(*tree, path, slots),
@@ -65,7 +66,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect {
         Op::ReadOnlyMount { mount, .. } => attach::make_read_only(slots.get(*mount)?, slots),
         Op::ReadOnlyRoot => attach::make_read_only(slots.get(Slot::ROOTFS)?, slots),
         Op::ReadOnlyPath { path } => mask::make_path_read_only(path, slots),
-        Op::MaskPath { path, null } => mask::mask(path, *null, slots),
+        Op::MaskPath { path, null, label } => mask::mask(path, *null, label.as_deref(), slots),
     }
 }
 

@@ -19,7 +19,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 pub use cgroup::CgroupDir;
 
 use super::options;
-use super::{Op, Root};
+use super::{MASK_DATA, MaskLabel, Op, Root};
 use crate::error::{Violation, Warning};
 use crate::field::Field;
 use crate::host::Host;
@@ -218,12 +218,19 @@ impl Planner<'_> {
             }
         }
         let null = self.slots.take();
+        let label = linux.mount_label().as_deref().and_then(|label| self.mask_label(label));
         for (i, path) in linux.masked_paths().iter().flatten().enumerate() {
             let field = Field::item("/linux/maskedPaths", i, "");
             if let Some(path) = self.inside(Path::new(path), &field) {
-                self.plan.finish.push(Step::new(Op::MaskPath { path, null }, field));
+                self.plan.finish.push(Step::new(Op::MaskPath { path, null, label: label.clone() }, field));
             }
         }
+    }
+
+    fn mask_label(&mut self, label: &str) -> Option<Box<MaskLabel>> {
+        let field = Field::at("/linux/mountLabel");
+        let joined = self.c_string(format!("{MASK_DATA},context=\"{label}\""), &field)?;
+        Some(Box::new(MaskLabel { label: self.c_string(label, &field)?, joined }))
     }
 
     /// Without a mount namespace every mount would be the host's: there is a chroot and nothing else.

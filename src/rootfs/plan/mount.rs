@@ -216,14 +216,21 @@ impl Planner<'_> {
         let Some((data, joined, without_gid)) = self.filesystem_data(index, fstype, &options) else { return };
         let finish = self.finish(index, &options, &target, fstype);
         let is_tmpfs = fstype == "tmpfs";
-        let shares_network = !matches!(self.namespace(LinuxNamespaceType::Network), Some(None));
+        let queues = if fstype == "mqueue" { self.label_of_queues(&target) } else { None };
+        let shares = |kind| !matches!(self.namespace(kind), Some(None));
+        let stand_in = match fstype {
+            _ if !self.in_user_namespace() => None,
+            "sysfs" if shares(LinuxNamespaceType::Network) => Some(StandIn::Sysfs),
+            "mqueue" if shares(LinuxNamespaceType::Ipc) => Some(StandIn::MessageQueues),
+            _ => None,
+        };
         let filesystem = Filesystem {
             fstype: fstype_text,
             source,
             target,
             inherit_mode: is_tmpfs && !data.iter().any(|datum| datum.key.as_c_str() == c"mode"),
             copy_up: is_tmpfs && options.copy_up,
-            stand_in: (fstype == "sysfs" && self.in_user_namespace() && shares_network).then_some(StandIn::Sysfs),
+            stand_in,
             flags: superblock_flags(&options, fstype),
             data,
             joined,
@@ -232,6 +239,14 @@ impl Planner<'_> {
             finish,
         };
         self.plan.mount.push(Step::new(Op::MountFilesystem(Box::new(filesystem)), field));
+        self.plan.mount.extend(queues);
+    }
+
+    fn label_of_queues(&mut self, target: &Target) -> Option<Step> {
+        let field = Field::at("/linux/mountLabel");
+        let label = self.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref())?;
+        let label = self.c_string(label, &field)?;
+        Some(Step::new(Op::LabelQueues { path: target.path.clone(), label }, field))
     }
 
     /// The data of a file system in three forms: for fsconfig(2), for mount(2), and that without its `gid=`.
