@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Settings, TestRunner};
 use serde_json::{Value, json};
 
+use verdicts::bpf::Call;
 use verdicts::literal::{self, Profile};
 use verdicts::sweep::{Count, Numbers, compare};
 use verdicts::{plain, subject};
@@ -20,13 +21,17 @@ const OPERATORS: [&str; 7] = ["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"];
 
 /// The three answers to every call of one profile.
 fn judge(seccomp: &Value, which: Numbers) -> Count {
-    let plain = plain::compile(seccomp).unwrap_or_else(|error| panic!("libseccomp: {error}\n{seccomp:#}"));
-    let judged = subject::compile(seccomp).unwrap_or_else(|error| panic!("corten: {error}\n{seccomp:#}"));
-    let mut programs = Vec::new();
-    if let Some(judged) = &judged {
-        programs.extend([("fresh", &judged.fresh), ("cached", &judged.cached)]);
+    let plain = plain::compile(seccomp);
+    let judged = subject::compile(seccomp);
+    match (plain, judged) {
+        (Ok(plain), Ok(judged)) => {
+            let subjects = [("fresh", &judged.fresh), ("cached", &judged.cached)];
+            compare(&Profile::read(seccomp), &subjects, &plain, which)
+        }
+        // Entries that contradict each other.
+        (Err(_), Err(_)) => Count { refused: 1, ..Count::default() },
+        (plain, judged) => panic!("libseccomp: {:?}, corten: {:?}\n{seccomp:#}", plain.err(), judged.err()),
     }
-    compare(&Profile::read(seccomp), &programs, &plain, which)
 }
 
 /// The different profiles of the recorded configs, each with the name of a config that has it.
@@ -53,7 +58,7 @@ fn profiles_of_engines_mean_what_they_say() {
     for (name, seccomp) in all.values() {
         let count = judge(seccomp, Numbers::All);
         println!("{name}: {count:?}");
-        assert!(count.cases > 20_000, "{name}: {count:?}");
+        assert!(count.cases > 20_000 && count.misjudged == 0, "{name}: {count:?}");
         let permissive = seccomp["defaultAction"] == "SCMP_ACT_ALLOW";
         assert_eq!(count.newer > 1000, !permissive, "{name}: {count:?}");
     }
@@ -82,7 +87,7 @@ fn every_operator_is_exact_at_its_edges() {
         }
     }
     println!("{count:?}");
-    assert!(count.cases > 100_000 && count.torn == 0, "{count:?}");
+    assert!(count.cases > 100_000 && count.torn + count.misjudged + count.refused == 0, "{count:?}");
 }
 
 #[test]
@@ -113,6 +118,21 @@ fn libseccomp_misjudges_ranges() {
     let rules = [allow(arg("SCMP_CMP_LE", 8)), allow(arg("SCMP_CMP_GE", 20))];
     let count = judge(&json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules}), Numbers::Mentioned);
     assert_eq!(count.misjudged, 0, "{count:?}");
+}
+
+/// Another one, which corten's programs don't have: on i386, before a call that has no number of its own there, the number
+/// is never loaded, and every call gets the default.
+#[test]
+fn libseccomp_forgets_the_number_without_its_tree() {
+    let arg = json!([{"index": 0, "value": 0, "op": "SCMP_CMP_NE"}]);
+    let rules = json!([{"names": ["accept"], "action": "SCMP_ACT_ERRNO"},
+        {"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": arg}]);
+    let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "syscalls": rules});
+    let count = judge(&seccomp, Numbers::Mentioned);
+    assert!(count.misjudged > 0, "libseccomp has learnt it: {count:?}");
+    let read = Call { nr: 3, arch: literal::AUDIT_I386, args: [1, 0, 0, 0, 0, 0], ..Call::default() };
+    assert_eq!(plain::compile(&seccomp).unwrap().run(&read).unwrap().0, literal::ALLOW);
+    assert_eq!(subject::compile(&seccomp).unwrap().cached.run(&read).unwrap().0, literal::action("SCMP_ACT_ERRNO", None));
 }
 
 const ACTIONS: [&str; 8] = ["KILL", "KILL_THREAD", "KILL_PROCESS", "TRAP", "ERRNO", "TRACE", "LOG", "ALLOW"];
