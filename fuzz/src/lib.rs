@@ -1,6 +1,7 @@
 //! What the fuzz targets share: hosts and requests to plan for, the rules that whatever comes out must keep, and a
 //! mutator that knows JSON.
 
+pub mod filter;
 pub mod mutate;
 // The rules of every plan, as the property tests have them.
 #[path = "../../integration/planning.rs"]
