@@ -219,7 +219,9 @@ fn namespaces_come_in_order(plan: &Plan) -> Result<(), String> {
     let becomes = first(&steps, |op| matches!(op, Op::Namespace(NamespaceOp::Become { .. })));
     // systemd makes the unit around a child that waits.
     let waits = launch.maps || !plan.group.places.is_empty() && plan.group.unit.is_some();
-    demand(adopted.is_some() == waits, || "id maps or a unit without a word from the host, or the other way round".into())?;
+    demand(adopted.is_some() == waits, || {
+        "id maps or a unit without a word from the host, or the other way round".into()
+    })?;
     demand(!launch.maps || adopted.is_none_or(|adopted| becomes.is_some_and(|becomes| adopted < becomes)), || {
         "an id is taken on before it is mapped".into()
     })?;

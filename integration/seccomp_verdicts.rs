@@ -132,7 +132,10 @@ fn libseccomp_forgets_the_number_without_its_tree() {
     assert!(count.misjudged > 0, "libseccomp has learnt it: {count:?}");
     let read = Call { nr: 3, arch: literal::AUDIT_I386, args: [1, 0, 0, 0, 0, 0], ..Call::default() };
     assert_eq!(plain::compile(&seccomp).unwrap().run(&read).unwrap().0, literal::ALLOW);
-    assert_eq!(subject::compile(&seccomp).unwrap().cached.run(&read).unwrap().0, literal::action("SCMP_ACT_ERRNO", None));
+    assert_eq!(
+        subject::compile(&seccomp).unwrap().cached.run(&read).unwrap().0,
+        literal::action("SCMP_ACT_ERRNO", None)
+    );
 }
 
 const ACTIONS: [&str; 8] = ["KILL", "KILL_THREAD", "KILL_PROCESS", "TRAP", "ERRNO", "TRACE", "LOG", "ALLOW"];

@@ -118,7 +118,8 @@ pub fn compare(profile: &Profile, subjects: &[(&str, &Program)], plain: &Program
                     (false, false) => &literally | &BTreeSet::from([by_library]),
                 };
                 for (name, subject) in subjects {
-                    let (verdict, steps) = subject.run(&call).unwrap_or_else(|flaw| panic!("{name}, {call:x?}: {flaw}"));
+                    let (verdict, steps) =
+                        subject.run(&call).unwrap_or_else(|flaw| panic!("{name}, {call:x?}: {flaw}"));
                     assert!(wanted.contains(&verdict), "{name}, {call:x?}: {verdict:#x} instead of {wanted:x?}");
                     count.longest = count.longest.max(steps);
                     count.wrong += usize::from(!newer && !literally.contains(&verdict));
