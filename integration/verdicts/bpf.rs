@@ -130,10 +130,6 @@ impl Program {
         Ok(Self(all))
     }
 
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// The filter's answer, and how many instructions it took. Jumps only lead forwards, so this ends.
     pub fn run(&self, call: &Call) -> Result<(u32, usize), Flaw> {
         let (mut a, mut x, mut at, mut steps) = (0u32, 0u32, 0usize, 0usize);
