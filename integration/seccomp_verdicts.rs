@@ -14,23 +14,24 @@ use serde_json::{Value, json};
 
 use verdicts::bpf::Call;
 use verdicts::literal::{self, Profile};
-use verdicts::sweep::{Count, Numbers, compare};
+use verdicts::sweep::{Count, Library, Numbers, compare};
 use verdicts::{plain, subject};
 
 const OPERATORS: [&str; 7] = ["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"];
 
 /// The three answers to every call of one profile.
 fn judge(seccomp: &Value, which: Numbers) -> Count {
-    let plain = plain::compile(seccomp);
+    let library =
+        plain::compile(seccomp, false).and_then(|plain| Ok(Library { plain, tree: plain::compile(seccomp, true)? }));
     let judged = subject::compile(seccomp);
-    match (plain, judged) {
-        (Ok(plain), Ok(judged)) => {
+    match (library, judged) {
+        (Ok(library), Ok(judged)) => {
             let subjects = [("fresh", &judged.fresh), ("cached", &judged.cached)];
-            compare(&Profile::read(seccomp), &subjects, &plain, which)
+            compare(&Profile::read(seccomp), &subjects, &library, which)
         }
         // Entries that contradict each other.
         (Err(_), Err(_)) => Count { refused: 1, ..Count::default() },
-        (plain, judged) => panic!("libseccomp: {:?}, corten: {:?}\n{seccomp:#}", plain.err(), judged.err()),
+        (library, judged) => panic!("libseccomp: {:?}, corten: {:?}\n{seccomp:#}", library.err(), judged.err()),
     }
 }
 
@@ -58,7 +59,9 @@ fn profiles_of_engines_mean_what_they_say() {
     for (name, seccomp) in all.values() {
         let count = judge(seccomp, Numbers::All);
         println!("{name}: {count:?}");
-        assert!(count.cases > 20_000 && count.misjudged == 0, "{name}: {count:?}");
+        assert!(count.cases > 20_000, "{name}: {count:?}");
+        // What engines ask for is outside of all faults of libseccomp: the three answers are one.
+        assert_eq!(count.misjudged + count.wrong + count.different, 0, "{name}: {count:?}");
         let permissive = seccomp["defaultAction"] == "SCMP_ACT_ALLOW";
         assert_eq!(count.newer > 1000, !permissive, "{name}: {count:?}");
     }
@@ -120,8 +123,8 @@ fn libseccomp_misjudges_ranges() {
     assert_eq!(count.misjudged, 0, "{count:?}");
 }
 
-/// Another one, which corten's programs don't have: on i386, before a call that has no number of its own there, the number
-/// is never loaded, and every call gets the default.
+/// Another one, which corten's programs don't have: when the first rule is for a name that has no number on the
+/// architecture, the number is never loaded, and every call gets the default.
 #[test]
 fn libseccomp_forgets_the_number_without_its_tree() {
     let arg = json!([{"index": 0, "value": 0, "op": "SCMP_CMP_NE"}]);
@@ -131,8 +134,11 @@ fn libseccomp_forgets_the_number_without_its_tree() {
     let count = judge(&seccomp, Numbers::Mentioned);
     assert!(count.misjudged > 0, "libseccomp has learnt it: {count:?}");
     let read = Call { nr: 3, arch: literal::AUDIT_I386, args: [1, 0, 0, 0, 0, 0], ..Call::default() };
-    assert_eq!(plain::compile(&seccomp).unwrap().run(&read).unwrap().0, literal::ALLOW);
-    assert_eq!(subject::compile(&seccomp).unwrap().cached.run(&read).unwrap().0, literal::action("SCMP_ACT_ERRNO", None));
+    assert_eq!(plain::compile(&seccomp, false).unwrap().run(&read).unwrap().0, literal::ALLOW);
+    assert_eq!(
+        subject::compile(&seccomp).unwrap().cached.run(&read).unwrap().0,
+        literal::action("SCMP_ACT_ERRNO", None)
+    );
 }
 
 const ACTIONS: [&str; 8] = ["KILL", "KILL_THREAD", "KILL_PROCESS", "TRAP", "ERRNO", "TRACE", "LOG", "ALLOW"];
@@ -241,7 +247,7 @@ fn a_profile() -> impl Strategy<Value = Value> {
 #[test]
 fn random_profiles_mean_what_they_say() {
     let total = Cell::new(Count::default());
-    let mut runner = TestRunner::new(Settings { cases: 400, failure_persistence: None, ..Settings::default() });
+    let mut runner = TestRunner::new(Settings { cases: 500, failure_persistence: None, ..Settings::default() });
     let outcome = runner.run(&a_profile(), |seccomp| {
         let mut count = total.get();
         count.add(judge(&seccomp, Numbers::Mentioned));
@@ -250,5 +256,6 @@ fn random_profiles_mean_what_they_say() {
     });
     println!("{:?}", total.get());
     outcome.unwrap();
-    assert!(total.get().cases > 200_000, "{:?}", total.get());
+    let total = total.get();
+    assert!(total.cases > 200_000 && total.exact > 200 && total.refused > 0, "{total:?}");
 }

@@ -13,7 +13,7 @@
 //! - On i386, sockets and System V IPC have two ways in, and a rule is for both. Through socketcall(2) and ipc(2) the
 //!   first argument is the operation, so a comparison of the first argument is lost there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use libseccomp::{ScmpArch, ScmpSyscall};
 use serde_json::Value;
@@ -108,12 +108,13 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn is_less(&self) -> bool {
-        matches!(self.operator.as_str(), "SCMP_CMP_LT" | "SCMP_CMP_LE")
+    fn is_turned_round(&self) -> bool {
+        matches!(self.operator.as_str(), "SCMP_CMP_NE" | "SCMP_CMP_LT" | "SCMP_CMP_LE")
     }
 
-    fn orders(&self) -> bool {
-        self.is_less() || matches!(self.operator.as_str(), "SCMP_CMP_GT" | "SCMP_CMP_GE")
+    fn is_always_so(&self, narrow: bool) -> bool {
+        let mask = if narrow { self.value & 0xffff_ffff } else { self.value };
+        self.operator == "SCMP_CMP_MASKED_EQ" && mask == 0
     }
 
     fn holds(&self, args: &[u64; 6], narrow: bool) -> bool {
@@ -147,8 +148,9 @@ pub struct Profile {
     rules: HashMap<(Abi, u32), Vec<Rule>>,
     /// The largest number that a name of the profile has.
     newest: HashMap<Abi, u32>,
-    /// Whether a rule is for a name that i386 knows as an operation of socketcall(2) or ipc(2) alone.
-    has_numberless: bool,
+    /// Where a rule is for a name that has no number there: a call of other architectures, or one that i386 knows as an
+    /// operation of socketcall(2) or ipc(2) alone.
+    numberless: HashSet<Abi>,
 }
 
 /// An action as the kernel sees it.
@@ -196,7 +198,8 @@ impl Profile {
         let native = ScmpArch::native();
         let abis: Vec<Abi> =
             ABIS.iter().filter(|abi| abi.scmp == native || listed.contains(abi.name)).copied().collect();
-        let mut profile = Self { default, abis, rules: HashMap::new(), newest: HashMap::new(), has_numberless: false };
+        let mut profile =
+            Self { default, abis, rules: HashMap::new(), newest: HashMap::new(), numberless: HashSet::new() };
         for entry in list(&seccomp["syscalls"]) {
             profile.add(entry);
         }
@@ -229,18 +232,23 @@ impl Profile {
 
     fn rule(&mut self, abi: Abi, name: &str, action: u32, all: &[Comparison]) {
         let rules = &mut self.rules;
-        let mut add = |number, all| rules.entry((abi, number)).or_default().push(Rule { action, all });
+        let mut add = |number, mut all: Vec<Comparison>| {
+            // A mask without bits compares nothing: an entry with that alone is one without arguments.
+            all.retain(|one| !one.is_always_so(abi.narrow));
+            rules.entry((abi, number)).or_default().push(Rule { action, all });
+        };
         let shared = SOCKET.iter().map(|row| (SOCKETCALL, row)).chain(SYSV.iter().map(|row| (IPC, row)));
         let shared = shared.into_iter().find(|(_, row)| abi.scmp == ScmpArch::X86 && row.1 == name);
         let Some((through, (operation, _, direct))) = shared else {
-            if let Some(number) = number(abi, name) {
-                add(number, all.to_vec());
+            match number(abi, name) {
+                Some(number) => add(number, all.to_vec()),
+                None => drop(self.numberless.insert(abi)),
             }
             return;
         };
         match direct {
             Some(direct) => add(*direct, all.to_vec()),
-            None => self.has_numberless = true,
+            None => drop(self.numberless.insert(abi)),
         }
         let mut behind: Vec<_> = all.iter().filter(|one| one.index != 0).cloned().collect();
         behind.push(Comparison { index: 0, operator: "SCMP_CMP_EQ".to_owned(), value: *operation, two: 0 });
@@ -284,25 +292,20 @@ impl Profile {
         if found.is_empty() { BTreeSet::from([self.default]) } else { found }
     }
 
-    /// Whether libseccomp is known to compile the rules for this number wrong, so that its plain program and the profile may
-    /// differ. Measured with 2.5.4, and each kept as a test:
-    ///
-    /// - Several rules order the same 64-bit argument, one of them by "less", and their values have different high halves:
-    ///   "at most 8, or at least 2^32 + 2" lets 9 pass (`libseccomp_misjudges_ranges`).
-    /// - On i386 a name that has no number of its own there (accept, semop) may come first in the program, and then the
-    ///   number isn't loaded (`libseccomp_forgets_the_number_without_its_tree`).
-    pub fn is_misjudged(&self, audit: u32, nr: u32) -> bool {
-        if audit == AUDIT_I386 && self.has_numberless {
-            return true;
-        }
-        let Some(abi) = self.abi(audit, nr).filter(|abi| !abi.narrow) else { return false };
-        let rules = self.rules.get(&(abi, nr)).map_or(&[][..], Vec::as_slice);
-        let ordered = |rule: &Rule| rule.all.iter().filter(|one| one.orders()).cloned().collect::<Vec<_>>();
-        let ordered: Vec<Comparison> = rules.iter().flat_map(ordered).collect();
-        let clash = |one: &Comparison, other: &Comparison| {
-            one.index == other.index && one.value >> 32 != other.value >> 32 && (one.is_less() || other.is_less())
-        };
-        ordered.iter().enumerate().any(|(at, one)| ordered[..at].iter().any(|other| clash(one, other)))
+    /// Whether libseccomp is known to compile rules like these wrong, with its tree and without, so that its programs and
+    /// the profile may differ. Measured with 2.5.4, see `libseccomp_misjudges_ranges`: several rules for one call compare
+    /// the same argument, one of them by "less" or "not equal", which it turns round, and either the high halves of the
+    /// values differ or one of the rules compares a second argument. "At most 8, or at least 2^32 + 2" lets 9 pass. Calls
+    /// share parts of the program, so other calls may get a wrong answer too.
+    pub fn is_misjudged(&self) -> bool {
+        self.rules.iter().any(|((abi, _), rules)| clash(rules, abi.narrow))
+    }
+
+    /// Whether libseccomp may forget to load the number where it doesn't build its tree, see
+    /// `libseccomp_forgets_the_number_without_its_tree`: a rule is for a name that has no number there (socketcall on x86_64,
+    /// accept on i386), and it comes first in the program.
+    pub fn has_numberless(&self) -> bool {
+        !self.numberless.is_empty()
     }
 
     /// The arguments that rules for this number compare, each with the values at which an answer could change.
@@ -323,6 +326,19 @@ impl Profile {
     pub fn numbers(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.rules.keys().map(|(abi, number)| (abi.audit, *number))
     }
+}
+
+/// See [`Profile::is_misjudged`].
+fn clash(rules: &[Rule], narrow: bool) -> bool {
+    let two = |one: &Rule, other: &Rule| {
+        let chained = one.all.len() > 1 || other.all.len() > 1;
+        let same = |a: &Comparison, b: &Comparison| {
+            let halves = !narrow && a.value >> 32 != b.value >> 32;
+            a.index == b.index && (chained || halves) && (a.is_turned_round() || b.is_turned_round())
+        };
+        one.all.iter().any(|a| other.all.iter().any(|b| same(a, b)))
+    };
+    rules.iter().enumerate().any(|(at, one)| rules[..at].iter().any(|other| two(one, other)))
 }
 
 /// The values around those of a comparison: below, at and above, with other high halves, with bits in and out of the mask.

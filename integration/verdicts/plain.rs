@@ -1,4 +1,4 @@
-//! A profile as libseccomp compiles it when nobody asks for more: no tree, nothing in front, nothing kept.
+//! A profile as libseccomp compiles it when nobody asks for more: nothing in front, nothing kept.
 
 use std::io::{Read, Seek};
 use std::os::fd::AsFd;
@@ -37,10 +37,13 @@ fn say<'a>(what: &'a str) -> impl Fn(SeccompError) -> String + 'a {
     move |error| format!("{what}: {error}")
 }
 
-/// The filter of `linux.seccomp`, or what libseccomp says against it.
-pub fn compile(seccomp: &Value) -> Result<Program, String> {
+/// The filter of `linux.seccomp`, with libseccomp's search tree or without, or what libseccomp says against it.
+pub fn compile(seccomp: &Value, tree: bool) -> Result<Program, String> {
     let default = action(seccomp, "defaultAction", "defaultErrnoRet");
     let mut filter = ScmpFilterContext::new(default).map_err(say("new"))?;
+    if tree {
+        filter.set_ctl_optimize(2).map_err(say("tree"))?;
+    }
     for name in list(&seccomp["architectures"]) {
         let arch: ScmpArch = name.as_str().expect("a name").parse().map_err(say("architecture"))?;
         filter.add_arch(arch).map_err(say("add_arch"))?;

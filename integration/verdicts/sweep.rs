@@ -9,6 +9,12 @@ use super::literal::{self, ENOSYS, Profile, X32_BIT};
 /// More combinations of arguments than this for one number are thinned out.
 const COMBINATIONS: usize = 6000;
 
+/// What libseccomp itself makes of the profile.
+pub struct Library {
+    pub plain: Program,
+    pub tree: Program,
+}
+
 /// What a sweep has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count {
@@ -17,10 +23,14 @@ pub struct Count {
     pub newer: usize,
     /// Cases in which entries of the profile disagree, so that only the two programs can be compared.
     pub torn: usize,
-    /// Cases in which libseccomp is known to be wrong, and is.
+    /// Cases in which libseccomp's plain program is known to be wrong, and is.
     pub misjudged: usize,
-    /// Answers of corten's programs that are wrong for this reason.
+    /// Answers of corten's programs that are wrong because libseccomp's tree is.
     pub wrong: usize,
+    /// Answers of corten's programs that aren't those of libseccomp's plain one.
+    pub different: usize,
+    /// Profiles about which libseccomp's tree isn't known to be wrong: corten's answers must be literally right.
+    pub exact: usize,
     /// Profiles that libseccomp and corten refuse both.
     pub refused: usize,
     /// The most instructions that a case took.
@@ -34,6 +44,8 @@ impl Count {
         self.torn += other.torn;
         self.misjudged += other.misjudged;
         self.wrong += other.wrong;
+        self.different += other.different;
+        self.exact += other.exact;
         self.refused += other.refused;
         self.longest = self.longest.max(other.longest);
     }
@@ -96,36 +108,40 @@ fn arguments(mut edges: Vec<(usize, Vec<u64>)>) -> Vec<[u64; 6]> {
 }
 
 /// Panics at the first call on which they don't agree.
-pub fn compare(profile: &Profile, subjects: &[(&str, &Program)], plain: &Program, which: Numbers) -> Count {
-    let mut count = Count::default();
+pub fn compare(profile: &Profile, subjects: &[(&str, &Program)], library: &Library, which: Numbers) -> Count {
+    let misjudged = profile.is_misjudged();
+    let mut count = Count { exact: usize::from(!misjudged), ..Count::default() };
     for audit in AUDITS {
         for nr in numbers(profile, audit, which) {
             let newer = profile.is_newer(audit, nr);
             for args in arguments(profile.edges(audit, nr)) {
                 let call = Call { nr, arch: audit, instruction_pointer: u64::MAX - u64::from(nr), args };
-                let by_library = plain.run(&call).expect("libseccomp's program runs").0;
+                let plain = library.plain.run(&call).expect("libseccomp's program runs").0;
                 let literally = profile.verdicts(audit, nr, &args);
-                let agree = literally.contains(&by_library);
-                count.misjudged += usize::from(!agree);
+                let agree = literally.contains(&plain);
                 assert!(
-                    agree || profile.is_misjudged(audit, nr),
-                    "{call:x?}: libseccomp says {by_library:#x}, the profile {literally:x?}"
+                    agree || misjudged || profile.has_numberless(),
+                    "{call:x?}: libseccomp says {plain:#x}, the profile {literally:x?}"
                 );
-                // Where libseccomp is wrong without its tree, it may be right with it.
                 let wanted = match (newer, agree) {
                     (true, _) => BTreeSet::from([ENOSYS]),
-                    (false, true) => BTreeSet::from([by_library]),
-                    (false, false) => &literally | &BTreeSet::from([by_library]),
+                    // Where libseccomp is wrong with its tree too, corten's program can only be that one.
+                    _ if misjudged => BTreeSet::from([library.tree.run(&call).expect("the tree runs").0]),
+                    (false, true) => BTreeSet::from([plain]),
+                    (false, false) => literally.clone(),
                 };
                 for (name, subject) in subjects {
-                    let (verdict, steps) = subject.run(&call).unwrap_or_else(|flaw| panic!("{name}, {call:x?}: {flaw}"));
+                    let (verdict, steps) =
+                        subject.run(&call).unwrap_or_else(|flaw| panic!("{name}, {call:x?}: {flaw}"));
                     assert!(wanted.contains(&verdict), "{name}, {call:x?}: {verdict:#x} instead of {wanted:x?}");
                     count.longest = count.longest.max(steps);
+                    count.different += usize::from(!newer && verdict != plain);
                     count.wrong += usize::from(!newer && !literally.contains(&verdict));
                 }
                 count.cases += 1;
                 count.newer += usize::from(newer);
                 count.torn += usize::from(literally.len() > 1);
+                count.misjudged += usize::from(!agree);
             }
         }
     }
