@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config as Settings, TestRunner};
+use proptest::test_runner::{Config as Settings, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use verdicts::bpf::Call;
@@ -247,7 +247,10 @@ fn a_profile() -> impl Strategy<Value = Value> {
 #[test]
 fn random_profiles_mean_what_they_say() {
     let total = Cell::new(Count::default());
-    let mut runner = TestRunner::new(Settings { cases: 500, failure_persistence: None, ..Settings::default() });
+    // The same profiles in each run: what is new about libseccomp's faults is to be found on purpose, with more cases, and
+    // not by somebody who changes something else.
+    let settings = Settings { cases: 150, failure_persistence: None, ..Settings::default() };
+    let mut runner = TestRunner::new_with_rng(settings, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let outcome = runner.run(&a_profile(), |seccomp| {
         let mut count = total.get();
         count.add(judge(&seccomp, Numbers::Mentioned));
@@ -257,5 +260,5 @@ fn random_profiles_mean_what_they_say() {
     println!("{:?}", total.get());
     outcome.unwrap();
     let total = total.get();
-    assert!(total.cases > 200_000 && total.exact > 200 && total.refused > 0, "{total:?}");
+    assert!(total.cases > 50_000 && total.exact > 50 && total.refused > 0, "{total:?}");
 }

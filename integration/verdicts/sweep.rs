@@ -7,7 +7,7 @@ use super::bpf::{Call, Program};
 use super::literal::{self, ENOSYS, Profile, X32_BIT};
 
 /// More combinations of arguments than this for one number are thinned out.
-const COMBINATIONS: usize = 6000;
+const COMBINATIONS: usize = 200;
 
 /// What libseccomp itself makes of the profile.
 pub struct Library {
