@@ -77,21 +77,21 @@ fn is_planning(source: &Source) -> bool {
 const AFTER_CLONE: [&str; 1] = ["process/init.rs"];
 
 /// Functions in the files of the child that run in the host process, before clone or without one.
-const ON_THE_HOST: [(&str, &[&str], &str); 9] = [
+const ON_THE_HOST: [(&str, &[&str], &str); 8] = [
     ("fault.rs", &["detail_text", "name"], "words of a fault, for the host's report"),
     ("process/console.rs", &["connect"], "a step of the host's list"),
     ("process/init.rs", &["is_exec"], "asked by the host"),
-    ("rootfs/apply/mod.rs", &["apply_host", "make_id_namespace"], "steps of the host's list"),
+    ("rootfs/apply/mod.rs", &["apply_host", "locate", "make_id_namespace"], "steps of the host's list"),
     ("slots.rs", &["with_room"], "the table is allocated before clone"),
     ("sys/exec.rs", &["new"], "argv and envp are built before clone"),
     ("sys/kernel.rs", &["pretend_lacks"], "set from the command line"),
-    ("process/sync.rs", &["receive_with_descriptor"], "what the child hands over"),
     ("sys/socket.rs", &["own", "receive_last"], "what the host receives"),
 ];
 
 /// Files whose types the child reads and whose functions are the host's, but for the ones named here.
-const VOCABULARY: [(&str, &[&str]); 6] = [
+const VOCABULARY: [(&str, &[&str]); 7] = [
     ("cgroups/mod.rs", &[]),
+    ("namespaces/idmap.rs", &[]),
     ("namespaces/mod.rs", &["flag"]),
     ("plan.rs", &["steps", "ordinal"]),
     ("process/mod.rs", &[]),
@@ -282,13 +282,17 @@ fn domain(source: &Source) -> &str {
 /// The four domains, and every way from one into another. Planning a process asks what namespaces there are; the
 /// interpreter, on both sides, hands a step to the domain that knows it; a report asks a domain for its hints.
 const DOMAINS: [&str; 4] = ["namespaces", "cgroups", "rootfs", "process"];
-const BETWEEN_DOMAINS: [(&str, &str, &str); 19] = [
+const BETWEEN_DOMAINS: [(&str, &str, &str); 22] = [
     ("process/init.rs", "cgroups/apply.rs", "apply"),
     ("process/init.rs", "namespaces/apply.rs", "apply"),
+    // What it finds is a warning, and those are the interpreter's to send.
+    ("process/init.rs", "namespaces/apply.rs", "has_map"),
     ("process/init.rs", "namespaces/mod.rs", "Op"),
     ("process/init.rs", "rootfs/apply/mod.rs", "apply"),
     ("process/launch.rs", "cgroups/adopt.rs", "apply_adopt"),
     ("process/launch.rs", "namespaces/adopt.rs", "apply_adopt"),
+    ("process/locate.rs", "rootfs/apply/mod.rs", "locate"),
+    ("process/locate.rs", "rootfs/mod.rs", "Op"),
     ("process/plan.rs", "namespaces/mod.rs", "Kind"),
     ("process/plan.rs", "namespaces/plan.rs", "Want"),
     ("process/plan.rs", "namespaces/plan.rs", "Wants"),

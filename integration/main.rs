@@ -21,6 +21,7 @@ mod joining;
 mod killing;
 mod labels;
 mod lifecycle;
+mod locked;
 mod log;
 mod masks;
 mod mistakes;
@@ -35,6 +36,7 @@ mod resources;
 mod rootless;
 mod run;
 mod same_limits;
+mod seccomp;
 mod stats;
 mod systemd;
 mod terminal;
@@ -64,6 +66,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("killing", killing::CASES),
     ("labels", labels::CASES),
     ("lifecycle", lifecycle::CASES),
+    ("locked", locked::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),
     ("mistakes", mistakes::CASES),
@@ -78,6 +81,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("rootless", rootless::CASES),
     ("run", run::CASES),
     ("same_limits", same_limits::CASES),
+    ("seccomp", seccomp::CASES),
     ("stats", stats::CASES),
     ("systemd", systemd::CASES),
     ("systemd_user", systemd::OF_A_USER),

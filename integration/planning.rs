@@ -86,7 +86,7 @@ fn fields_lead_somewhere(plan: &Plan, config: &Config) -> Result<(), String> {
         let field = &step.field;
         let known = match field.pointer() {
             "" => true,
-            flag if !field.is_config() => flag.starts_with("--"),
+            flag if !field.is_config() => flag.starts_with("--") || flag == "NOTIFY_SOCKET",
             pointer => {
                 locate::is_set(&config.bytes, field)
                     || MEANINGFUL_WHEN_ABSENT.contains(&pointer)
@@ -128,8 +128,10 @@ fn steps_stand_where_they_can_be_taken(plan: &Plan) -> Result<(), String> {
             },
             Op::Sync(Point::Adopted) => stage == Stage::StageOne,
             Op::Sync(_) => stage == Stage::StageTwo,
-            // Nobody may be in the cgroup yet.
-            Op::Cgroup(CgroupOp::RuleDevice { .. } | CgroupOp::AttachDevices(_)) => stage == Stage::Host,
+            // Nobody may be in the cgroup yet; a unit of systemd comes into being with the child in it, who waits.
+            Op::Cgroup(CgroupOp::RuleDevice { .. } | CgroupOp::AttachDevices(_)) => {
+                stage == if plan.group.unit.is_some() { Stage::Adopt } else { Stage::Host }
+            }
             Op::Cgroup(_) => true,
         };
         demand(allowed, || format!("{:?} can't be taken in {}", plan::render(&step.op), stage.name()))?;
@@ -215,8 +217,12 @@ fn namespaces_come_in_order(plan: &Plan) -> Result<(), String> {
     }
     let adopted = first(&steps, |op| *op == Op::Sync(Point::Adopted));
     let becomes = first(&steps, |op| matches!(op, Op::Namespace(NamespaceOp::Become { .. })));
-    demand(adopted.is_some() == launch.maps, || "id maps without a word from the host, or the other way round".into())?;
-    demand(adopted.is_none_or(|adopted| becomes.is_some_and(|becomes| adopted < becomes)), || {
+    // systemd makes the unit around a child that waits.
+    let waits = launch.maps || !plan.group.places.is_empty() && plan.group.unit.is_some();
+    demand(adopted.is_some() == waits, || {
+        "id maps or a unit without a word from the host, or the other way round".into()
+    })?;
+    demand(!launch.maps || adopted.is_none_or(|adopted| becomes.is_some_and(|becomes| adopted < becomes)), || {
         "an id is taken on before it is mapped".into()
     })?;
     let maps = plan.adopt.iter().filter(|step| matches!(step.op, Op::Namespace(NamespaceOp::Map { .. }))).count();

@@ -55,6 +55,7 @@ pub fn render(op: &Op) -> String {
         Op::Rootfs(op) => rootfs::render(op),
         Op::Process(op) => process::render(op),
         Op::Sync(Point::Adopted) => "wait until the host has adopted the child".to_owned(),
+        Op::Sync(Point::Located) => "have the host find the sources of bind mounts here".to_owned(),
         Op::Sync(Point::Mounted) => "let the host run its hooks".to_owned(),
         Op::Sync(Point::Ready) => "tell the host that the container is created".to_owned(),
         Op::Sync(Point::ExecFifo) => "wait for start".to_owned(),
@@ -84,6 +85,9 @@ pub fn name(op: &Op) -> String {
 pub enum Point {
     /// The child waits until the host has written its id maps (user_namespaces(7)) and adopted it.
     Adopted,
+    /// The child has its mount namespace, owned by its user namespace: the host opens the sources of bind mounts in there,
+    /// where the flags of their mounts are locked, with rights that the child lacks.
+    Located,
     /// The root file system is mounted and not yet entered: the host runs the hooks that belong here.
     Mounted,
     /// Everything is set up; for `create` the host records the container and leaves.
@@ -96,7 +100,8 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Point; 5] = [Point::Adopted, Point::Mounted, Point::Ready, Point::ExecFifo, Point::Recorded];
+    pub const ALL: [Point; 6] =
+        [Point::Adopted, Point::Located, Point::Mounted, Point::Ready, Point::ExecFifo, Point::Recorded];
 }
 
 impl From<namespaces::Op> for Op {
@@ -247,7 +252,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     warnings.extend(of_limits);
     warnings.extend(of_owner);
     warn_unapplied(spec, &mut warnings);
-    Ok(Plan {
+    let plan = Plan {
         launch,
         host: [connect, open, sources, limit, own_now].concat(),
         adopt: [adopt, raise, place, own_later].concat(),
@@ -262,6 +267,30 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         into_cgroup: into,
         slots: slots.len(),
         warnings,
+    };
+    match beyond_numbers(&plan) {
+        Some(violation) => Err(vec![violation]),
+        None => Ok(plan),
+    }
+}
+
+/// A step is known to the step page and in a fault by 16 bits, and so is a slot. A config that asks for more, which takes
+/// a list of 30,000 mounts, devices or paths, is refused: a number that comes round again would be another step's.
+fn beyond_numbers(plan: &Plan) -> Option<Violation> {
+    const MOST: usize = u16::MAX as usize;
+    let hint = "leave entries out of the longest lists of config.json";
+    for stage in Stage::ALL {
+        let steps = plan.steps(stage);
+        // The first that has no number, or what the config asked for last before it.
+        let Some(beyond) = steps.get(..=MOST) else { continue };
+        let last = beyond.iter().rev().find(|step| step.field.is_config());
+        let field = last.map_or(Field::at("/linux"), |step| step.field.clone());
+        let why = format!("asks for more than {MOST} steps of one kind ({}), {} in all", stage.name(), steps.len());
+        return Some(Violation::new(field, why).hint(hint));
+    }
+    (plan.slots >= MOST).then(|| {
+        let why = format!("asks, with linux.devices, for more than {MOST} descriptors at a time");
+        Violation::new(Field::at("/mounts"), why).hint(hint)
     })
 }
 

@@ -58,8 +58,8 @@ impl Default for SlotCounter {
 }
 
 impl SlotCounter {
-    /// The next free slot. A config would need 65,000 mounts to run out; the last number is then shared and the
-    /// validator has refused the config long before.
+    /// The next free slot. A config would need 65,000 mounts and devices to run out; the last number is then shared, and
+    /// the plan that comes of it refused.
     pub fn take(&mut self) -> Slot {
         let slot = Slot(self.0);
         self.0 = self.0.saturating_add(1);

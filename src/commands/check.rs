@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{launch, print};
 use crate::cli::{BundleArgs, Globals};
-use crate::config::{self, locate, validate};
+use crate::config::{self, lenient, validate};
 use crate::error::{Error, Result, Violation, Warning};
 use crate::host::Host;
 use crate::log::Log;
@@ -23,10 +23,7 @@ pub fn run(globals: &Globals, args: BundleArgs, _log: &mut Log) -> Result<i32> {
     if let (true, Ok(config)) = (violations.is_empty(), &loaded) {
         match plan::plan(&config.spec, &host, &request) {
             Ok(plan) => warnings = launch::warnings(&warnings, &plan),
-            Err(found) => violations = found,
-        }
-        for violation in &mut violations {
-            violation.line = locate::line_of(&config.bytes, &violation.field);
+            Err(found) => violations = lenient::with_lines(&config.bytes, found),
         }
     }
     let text = if args.json { render_json(&violations, &warnings)? } else { render_text(&violations, &warnings) };

@@ -68,12 +68,8 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> Result<Plan> {
     if !violations.is_empty() {
         return Err(Error::Violations(violations));
     }
-    plan::plan(&config.spec, host, request).map_err(|mut violations| {
-        for violation in &mut violations {
-            violation.line = config::locate::line_of(&config.bytes, &violation.field);
-        }
-        Error::Violations(violations)
-    })
+    plan::plan(&config.spec, host, request)
+        .map_err(|violations| Error::Violations(config::lenient::with_lines(&config.bytes, violations)))
 }
 
 /// What the config and the plan warn of. Where both have a word on one property, the plan knows more: it knows the host.

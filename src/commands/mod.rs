@@ -12,7 +12,8 @@ pub mod demo;
 pub mod events;
 pub mod features;
 pub mod kill;
-mod launch;
+// Open for the fuzz targets, which read, validate and plan as the commands do.
+pub mod launch;
 pub mod list;
 pub mod man;
 pub mod pause;

@@ -35,7 +35,11 @@ const LISTS: [(Stage, &str); 8] = [
     (Stage::Undo, "on the host, if any of this fails"),
 ];
 
-fn render_text(plan: &Plan, config: &[u8]) -> String {
+/// The plan as text: the steps by their lists, each with the field that asked for it and its line. All lines are looked up
+/// in one go: a config can have as many steps as it has lines.
+pub fn render_text(plan: &Plan, config: &[u8]) -> String {
+    let fields: Vec<_> = LISTS.iter().flat_map(|(stage, _)| plan.steps(*stage)).map(|step| &step.field).collect();
+    let mut lines = locate::lines_of(config, &fields).into_iter();
     let launch = &plan.launch;
     let cloned = if launch.clone.is_empty() { "none".to_owned() } else { launch.clone.list() };
     let mut text = format!("clone with new namespaces: {cloned}\n");
@@ -46,7 +50,7 @@ fn render_text(plan: &Plan, config: &[u8]) -> String {
         }
         text.push_str(&format!("\n{} ({what})\n", stage.name()));
         for (index, step) in steps.iter().enumerate() {
-            let place = match locate::line_of(config, &step.field) {
+            let place = match lines.next().flatten() {
                 Some(line) => format!("  # {}, line {line}", step.field),
                 None if step.field.pointer().is_empty() => String::new(),
                 None => format!("  # {}", step.field),

@@ -1,5 +1,6 @@
 //! The environment, and where a program is looked for. Pure.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 
 /// The search path when the environment has none: what execvp(3) takes, which the spec refers to for `args`.
@@ -18,11 +19,16 @@ pub struct Environment {
 /// overrides.
 pub fn plan_environment(env: &[String], extra: &[(&str, String)]) -> Environment {
     let mut vars: Vec<(String, String)> = Vec::with_capacity(env.len() + extra.len());
+    let mut places = HashMap::with_capacity(env.len());
     let given = env.iter().filter_map(|var| var.split_once('=')).map(|(name, value)| (name, value.to_owned()));
     for (name, value) in given.chain(extra.iter().cloned()) {
-        match vars.iter_mut().find(|(known, _)| known == name) {
+        // By a table: an environment may have as many variables as fit into a config.
+        match places.get(name).and_then(|place: &usize| vars.get_mut(*place)) {
             Some((_, old)) => *old = value,
-            None => vars.push((name.to_owned(), value)),
+            None => {
+                places.insert(name, vars.len());
+                vars.push((name.to_owned(), value));
+            }
         }
     }
     let needs_home = vars.iter().all(|(name, value)| name != "HOME" || value.is_empty());

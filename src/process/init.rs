@@ -190,6 +190,10 @@ impl Init<'_> {
                 }
                 self.await_go()
             }
+            Point::Located => {
+                Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
+                self.await_given()
+            }
             Point::Mounted => {
                 Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
                 self.await_go()
@@ -218,6 +222,20 @@ impl Init<'_> {
         match Message::receive(self.slots.get(Slot::CONTROL)?)? {
             Some(Message::Go) => Ok(()),
             _ => Err(Trouble::new(Call::Recvmsg, Errno::ECONNRESET)),
+        }
+    }
+
+    /// Takes what the host gives until it says go on.
+    fn await_given(&mut self) -> Effect {
+        let control = self.slots.get(Slot::CONTROL)?;
+        loop {
+            match Message::receive_with_descriptor(control)? {
+                (Some(Message::Given(slot)), Some(fd)) => {
+                    self.slots.put(Slot(slot), fd).into_iter().for_each(file::close);
+                }
+                (Some(Message::Go), None) => return Ok(()),
+                _ => return Err(Trouble::new(Call::Recvmsg, Errno::ECONNRESET)),
+            }
         }
     }
 

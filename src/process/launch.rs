@@ -16,10 +16,10 @@ use crate::process::page::Page;
 use crate::process::prepare::Room;
 use crate::process::report::{self, Told};
 use crate::process::sync::Message;
-use crate::process::{Op as ProcessOp, hooks, seccomp};
+use crate::process::{Op as ProcessOp, hooks, locate, seccomp};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
-use crate::sys::{file, pidfd, wait};
+use crate::sys::{file, pidfd, socket, wait};
 use crate::{cgroups, namespaces, process};
 
 /// What a launch is given beside the plan.
@@ -214,9 +214,13 @@ impl Conversation<'_, '_> {
                 Message::receive_with_descriptor(self.control).map_err(|t| Error::os("hear from the init", t))?;
             match message {
                 Some(Message::Handed(kind)) => {
-                    self.handed.extend(descriptor.map(|fd| Handed { file: fd.into(), kind }))
+                    self.handed.extend(descriptor.map(|fd| Handed { file: socket::own(fd).into(), kind }))
                 }
                 Some(Message::At(Point::Adopted)) => self.adopt()?,
+                Some(Message::At(Point::Located)) => {
+                    locate::give_sources(plan, self.pid, self.control)?;
+                    self.go()?;
+                }
                 Some(Message::At(Point::Mounted)) => self.run_hooks()?,
                 // It is on record since before the first message.
                 Some(Message::At(Point::Recorded)) => {
@@ -234,7 +238,7 @@ impl Conversation<'_, '_> {
                     (self.launch.record)(pid)?;
                     self.go()?;
                 }
-                Some(Message::Listener(number)) => self.hand_listener_over(number, descriptor)?,
+                Some(Message::Listener(number)) => self.hand_listener_over(number, descriptor.map(socket::own))?,
                 Some(Message::Warning(fault)) => self.warn(&fault),
                 Some(Message::Failed(fault)) => return Err(self.launch.fault_error(&fault)),
                 Some(_) => {}

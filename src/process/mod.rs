@@ -15,6 +15,7 @@ pub mod hooks;
 pub mod init;
 pub mod labels;
 pub mod launch;
+pub mod locate;
 pub mod notify;
 pub mod page;
 pub mod plan;

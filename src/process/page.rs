@@ -49,20 +49,6 @@ impl Page {
         Ok(page)
     }
 
-    /// Maps the page of another process read-only; `None` for a file that is none.
-    pub fn open(fd: RawFd, len: usize) -> Option<Page> {
-        if len < AT_TIMES {
-            return None;
-        }
-        let page = Page(Shared::map(Some(fd), len, false).ok()?);
-        (page.load(AT_MAGIC) == MAGIC).then_some(page)
-    }
-
-    /// Where the page ends in its file.
-    pub fn tail(&self) -> usize {
-        self.load(AT_SIZE) as usize
-    }
-
     /// Notes that `step` of `stage` begins; `ordinal` is its number among all of the child's steps.
     pub fn mark(&self, stage: Stage, step: u16, ordinal: usize) {
         self.0.write(AT_TIMES + ordinal * size_of::<u64>(), &wall_clock().to_ne_bytes());
@@ -71,10 +57,7 @@ impl Page {
 
     /// The step that was begun last.
     pub fn current(&self) -> Option<(Stage, u16)> {
-        match self.load(AT_CURRENT) {
-            NOT_YET => None,
-            word => Some((Stage::from_u8((word >> 16) as u8)?, word as u16)),
-        }
+        step_of(self.load(AT_CURRENT))
     }
 
     /// When a step began, in nanoseconds of the wall clock; 0 when it didn't.
@@ -120,6 +103,46 @@ impl Page {
 
     fn load(&self, offset: usize) -> u32 {
         self.0.word(offset).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+}
+
+fn step_of(word: u32) -> Option<(Stage, u16)> {
+    match word {
+        NOT_YET => None,
+        word => Some((Stage::from_u8((word >> 16) as u8)?, word as u16)),
+    }
+}
+
+/// The bytes of a step page whose init is gone, as its file has them. Nothing in them is taken on trust.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a>(&'a [u8]);
+
+impl<'a> Left<'a> {
+    /// `None` for a file that is none.
+    pub fn new(file: &'a [u8]) -> Option<Left<'a>> {
+        let left = Left(file);
+        (file.len() >= AT_TIMES && left.load(AT_MAGIC) == MAGIC).then_some(left)
+    }
+
+    /// What the host has put behind the page.
+    pub fn tail(&self) -> Option<&'a [u8]> {
+        self.0.get(self.load(AT_SIZE) as usize..)
+    }
+
+    /// The step that was begun last.
+    pub fn current(&self) -> Option<(Stage, u16)> {
+        step_of(self.load(AT_CURRENT))
+    }
+
+    pub fn fault(&self) -> Option<Fault> {
+        if self.load(AT_FAULT_FLAG) != 1 {
+            return None;
+        }
+        Fault::from_bytes(self.0.get(AT_FAULT..)?.first_chunk()?)
+    }
+
+    fn load(&self, offset: usize) -> u32 {
+        self.0.get(offset..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::field::Field;
 use crate::plan::{self, Op, Plan, Step};
 use crate::process::Op as ProcessOp;
 use crate::process::hooks::Kind;
-use crate::process::page::Page;
+use crate::process::page::Left;
 use crate::rootfs;
 use crate::sys::wait::End;
 
@@ -187,10 +187,13 @@ pub fn render_last_steps(plan: &Plan) -> Vec<u8> {
 /// What went wrong between the exec fifo and the program, read from the file of the step page; `None` when the program
 /// was reached, and when the file is not what `create` left.
 pub fn left_fault(file: &std::path::Path) -> Option<Error> {
-    use std::os::fd::AsRawFd;
-    let bytes = std::fs::read(file).ok()?;
-    let page = Page::open(std::fs::File::open(file).ok()?.as_raw_fd(), bytes.len())?;
-    let told: Vec<Told> = serde_json::from_slice(bytes.get(page.tail()..)?).unwrap_or_default();
+    fault_in(&std::fs::read(file).ok()?)
+}
+
+/// The same from the file's bytes.
+pub fn fault_in(bytes: &[u8]) -> Option<Error> {
+    let page = Left::new(bytes)?;
+    let told: Vec<Told> = serde_json::from_slice(page.tail()?).unwrap_or_default();
     let of = |step: u16| told.get(usize::from(step)).cloned().unwrap_or_default();
     if let Some(fault) = page.fault() {
         return Some(fault_error(&of(fault.step), &fault));
@@ -205,6 +208,7 @@ pub fn left_fault(file: &std::path::Path) -> Option<Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::page::Page;
 
     fn exec() -> Told {
         Told::of(&Step::new(ProcessOp::Exec { arg0: "sh".into() }, Field::at("/process/args/0")))

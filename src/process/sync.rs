@@ -2,7 +2,7 @@
 //! with a descriptor.
 
 use std::ffi::CStr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use crate::fault::{Effect, Fault};
 use crate::plan::Point;
@@ -21,6 +21,8 @@ pub enum Message {
     Listener(i32),
     /// Child to host: the descriptor that comes along is this namespace of mine (its CLONE_NEW* flag) or, with 0, my root.
     Handed(i32),
+    /// Host to child: the descriptor that comes along belongs into this slot.
+    Given(u16),
     /// Child to host: this went wrong and I go on.
     Warning(Fault),
     /// Child to host: this went wrong and I end.
@@ -52,8 +54,9 @@ impl Message {
             Message::Forked(pid) => (3, pid),
             Message::Warning(_) => (4, 0),
             Message::Failed(_) => (5, 0),
-            Message::Listener(number) => (7, number),
+            Message::Listener(number) => (8, number),
             Message::Handed(kind) => (6, kind),
+            Message::Given(slot) => (7, slot.into()),
         };
         bytes[..4].copy_from_slice(&kind.to_ne_bytes());
         bytes[4..8].copy_from_slice(&value.to_ne_bytes());
@@ -78,7 +81,8 @@ impl Message {
             4 => fault().map(Message::Warning),
             5 => fault().map(Message::Failed),
             6 => Some(Message::Handed(value)),
-            7 => Some(Message::Listener(value)),
+            8 => Some(Message::Listener(value)),
+            7 => u16::try_from(value).ok().map(Message::Given),
             _ => None,
         }
     }
@@ -93,12 +97,12 @@ impl Message {
         socket::send_descriptor(socket, &self.to_bytes(), fd)
     }
 
-    /// As [`Message::receive`], with the descriptor that came along. In the host process.
-    pub fn receive_with_descriptor(socket: RawFd) -> Effect<(Option<Message>, Option<OwnedFd>)> {
+    /// As [`Message::receive`], with the descriptor that came along.
+    pub fn receive_with_descriptor(socket: RawFd) -> Effect<(Option<Message>, Option<RawFd>)> {
         let mut bytes = [0; SIZE];
         let (size, fd) = socket::receive_with(socket, &mut bytes)?;
         let message = if size == SIZE { Message::from_bytes(&bytes) } else { None };
-        Ok((message, fd.map(socket::own)))
+        Ok((message, fd))
     }
 
     /// The next message; `None` when the other side is gone or has sent something foreign.
@@ -127,6 +131,7 @@ mod tests {
             Message::Forked(77),
             Message::Listener(9),
             Message::Handed(0),
+            Message::Given(9),
             Message::Warning(fault),
             Message::Failed(fault),
         ]
@@ -155,7 +160,7 @@ mod tests {
             use std::os::unix::fs::MetadataExt;
             (a.dev(), a.ino()) == (b.dev(), b.ino())
         };
-        assert!(same(std::fs::File::from(fd.unwrap()).metadata().unwrap(), file.metadata().unwrap()));
+        assert!(same(std::fs::File::from(socket::own(fd.unwrap())).metadata().unwrap(), file.metadata().unwrap()));
         assert!(matches!(Message::receive_with_descriptor(b).unwrap(), (Some(Message::Go), None)));
         crate::sys::file::close(a);
         assert!(matches!(Message::receive_with_descriptor(b).unwrap(), (None, None)));

@@ -37,6 +37,9 @@ pub enum Op {
     OpenIdNamespace { path: CString, slot: Slot },
     /// Give a taken tree the id mappings of a user namespace.
     MapIds { tree: Slot, namespace: Slot, recursive: bool, destination: CString },
+    /// Take a tree that was taken on the host once more, from the container's own mount namespace: there its flags are
+    /// locked (mount_namespaces(7)).
+    LockTree(Box<Lock>),
     /// Attach a taken tree inside the root.
     AttachTree(Box<Attachment>),
     /// Mount a new file system inside the root.
@@ -114,6 +117,18 @@ pub struct Tree {
     /// The source is a cgroup.
     pub cgroup: Option<Cgroup>,
     pub slot: Slot,
+}
+
+/// A taken tree that a user namespace may not be able to change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lock {
+    pub tree: Slot,
+    /// The source as the host finds it in the container's mount namespace.
+    pub here: Slot,
+    /// As in [`Tree`].
+    pub source: CString,
+    pub recursive: bool,
+    pub follow: bool,
 }
 
 /// A cgroup to bind.

@@ -22,6 +22,7 @@ pub fn render(op: &Op) -> String {
         },
         Op::MakeIdNamespace(ids) => format!("make the id mappings for the mount on {}", show(&ids.destination)),
         Op::OpenIdNamespace { path, .. } => format!("open the user namespace {}", show(path)),
+        Op::LockTree(lock) => format!("keep the flags of {} locked", show(&lock.source)),
         Op::MapIds { destination, recursive, .. } => {
             let below = if *recursive { " and the mounts below it" } else { "" };
             format!("map the ids of the mount on {}{below}", show(destination))

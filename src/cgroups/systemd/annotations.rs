@@ -150,6 +150,10 @@ impl<'a> Reader<'a> {
             "@t" => "uint64",
             "@d" => "double",
             "@s" | "@as" | "@au" | "@ay" => {
+                // One type is enough for a value: were a second read here, a text could nest types without end.
+                if self.skip().starts_with('@') {
+                    return Err("it has two types".to_owned());
+                }
                 let value = self.value()?;
                 return match (letters, value) {
                     ("@s", value @ Value::String(_)) | ("@as", value @ Value::Strings(_)) => Ok(value),
@@ -198,6 +202,10 @@ impl<'a> Reader<'a> {
             return Ok(Value::Strings(Vec::new()));
         }
         loop {
+            // No property has arrays in an array, and reading them would take the stack that the text's depth asks for.
+            if self.skip().starts_with(['[', '@']) {
+                return Err("an array of a property has strings, uint32 or bytes".to_owned());
+            }
             items.push(self.value()?);
             let rest = self.skip();
             if let Some(after) = rest.strip_prefix(']') {

@@ -2,6 +2,8 @@
 //! the exact limits into the files itself; systemd is told of them because it writes its own again at every
 //! daemon-reload, and so they are rounded here so that they never bind harder than the files. Pure.
 
+use std::collections::HashMap;
+
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::super::group::{Group, Version};
@@ -102,10 +104,15 @@ pub fn plan_properties(resources: &LinuxResources, group: &Group) -> Vec<Propert
 /// The last of each name, in the order of their first.
 pub fn keep_last(properties: Vec<Property>) -> Vec<Property> {
     let mut kept: Vec<Property> = Vec::with_capacity(properties.len());
+    // By a table: annotations can bring as many as fit into a config.
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(properties.len());
     for property in properties {
-        match kept.iter_mut().find(|earlier| earlier.name == property.name) {
+        match places.get(&property.name).and_then(|place| kept.get_mut(*place)) {
             Some(earlier) => *earlier = property,
-            None => kept.push(property),
+            None => {
+                places.insert(property.name.clone(), kept.len());
+                kept.push(property);
+            }
         }
     }
     kept

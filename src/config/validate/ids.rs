@@ -6,7 +6,7 @@ use super::{Facts, Findings, Origin};
 use crate::field::Field;
 
 /// Lines that the kernel takes since Linux 4.15.
-const MOST_LINES: usize = 340;
+pub(super) const MOST_LINES: usize = 340;
 
 /// Bytes that one write to a map may have: less than a page. The text goes to the kernel in one piece, and a length that
 /// is cut to 16 bits on the way would let foreign bytes in (CVE-2021-43784).

@@ -20,7 +20,7 @@ pub mod sysctl;
 mod terminal;
 mod version;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 use serde_json::Value;
@@ -89,18 +89,31 @@ pub fn judge(config: Option<&Path>, request: &Request, host: &Host) -> Result<(V
         }
         Err(Error::Violations(complaints)) => {
             let bytes = bundle::read_json(&path)?;
-            let Some((spec, complaints)) = lenient::salvage::<Spec>(&bytes, &lenient::CONFIG) else {
-                return Ok((complaints, Vec::new()));
-            };
-            let config = parse::assemble(path, bytes, spec, Vec::new());
-            let rules = validate(&config, request, host).into_iter();
-            let rules = rules.filter(|rule| !complaints.iter().any(|complaint| touches(&complaint.field, &rule.field)));
-            let mut all: Vec<Violation> = rules.chain(complaints.iter().cloned()).collect();
-            in_order(&mut all);
-            Ok((all, config.warnings))
+            Ok(judge_the_rest(Unread { path, bytes, complaints }, request, host))
         }
         Err(error) => Err(error),
     }
+}
+
+/// A config.json that doesn't fit the schema, and why.
+pub struct Unread {
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+    pub complaints: Vec<Violation>,
+}
+
+/// The complaints about what doesn't fit, with the violations of the rules in what remains without it; and the warnings.
+pub fn judge_the_rest(unread: Unread, request: &Request, host: &Host) -> (Vec<Violation>, Vec<Warning>) {
+    let Unread { path, bytes, complaints } = unread;
+    let Some((spec, complaints)) = lenient::salvage::<Spec>(&bytes, &lenient::CONFIG) else {
+        return (complaints, Vec::new());
+    };
+    let config = parse::assemble(path, bytes, spec, Vec::new());
+    let rules = validate(&config, request, host).into_iter();
+    let rules = rules.filter(|rule| !complaints.iter().any(|complaint| touches(&complaint.field, &rule.field)));
+    let mut all: Vec<Violation> = rules.chain(complaints.iter().cloned()).collect();
+    in_order(&mut all);
+    (all, config.warnings)
 }
 
 /// Whether one field holds the other: then what the rules say about it comes from what was taken out.
@@ -160,9 +173,14 @@ struct Findings {
 
 impl Findings {
     fn refuse(&mut self, field: Field, why: impl Into<String>, hint: impl Into<String>) {
-        if self.violations.len() < schema::MOST_COMPLAINTS {
+        if !self.is_full() {
             self.violations.push(Violation::new(field, why).hint(hint));
         }
+    }
+
+    /// Nothing more will be written down.
+    fn is_full(&self) -> bool {
+        self.violations.len() >= schema::MOST_COMPLAINTS
     }
 
     /// Refuses an absent property. The model can't tell it from one with the default value, so this is asked of the

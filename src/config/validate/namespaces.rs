@@ -127,6 +127,9 @@ fn net_devices(facts: &Facts, linux: &Linux, found: &mut Findings) {
     }
     let mut inside: Vec<(&str, &str)> = Vec::new();
     for (outside, device) in devices {
+        if found.is_full() {
+            return;
+        }
         let name = device.name().as_deref().filter(|name| !name.is_empty());
         let (shown, field) =
             name.map_or((outside.as_str(), at.key(outside)), |name| (name, at.key(outside).key("name")));

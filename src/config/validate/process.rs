@@ -122,7 +122,9 @@ fn user(facts: &Facts, process: &Process, found: &mut Findings) {
     let user = process.user();
     let (uids, gids) = (linux.uid_mappings(), linux.gid_mappings());
     let mut check = |mappings: &Option<Vec<LinuxIdMapping>>, id: u32, field: Field, list: &str| {
-        if mappings.as_ref().is_some_and(|mappings| !mappings.is_empty() && !ids::is_mapped(mappings, id)) {
+        // A map that the kernel doesn't take is refused already; it would be searched for every id.
+        let usable = |mappings: &&Vec<_>| (1..=ids::MOST_LINES).contains(&mappings.len());
+        if mappings.as_ref().filter(usable).is_some_and(|mappings| !ids::is_mapped(mappings, id)) {
             let why = format!("{id} is not mapped in the container's user namespace");
             found.refuse(field, why, format!("add a range with the id to linux.{list}, or use one that is mapped"));
         }

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::super::options::{Attributes, Propagation};
-use super::super::{Attachment, Finish, Remount, TargetKind, Tree};
+use super::super::{Attachment, Finish, Lock, Remount, TargetKind, Tree};
 use super::target::{Kind, open_existing, open_target};
 use super::{fill, legacy, node};
 use crate::fault::{Call, Effect, Trouble};
@@ -44,6 +44,21 @@ fn take(tree: &Tree, source: &CStr) -> Effect<RawFd> {
     } else {
         mount::open_tree(path::CWD, source, tree.recursive, tree.follow)
     }
+}
+
+/// Takes the same file's tree from the container's own mount namespace. Where that can't be, the tree stays the host's: a
+/// directory with mounts below can't be taken without them there, for what they cover would show (EINVAL).
+pub(super) fn lock_tree(lock: &Lock, slots: &mut Slots) -> Effect {
+    let Some(here) = slots.take(lock.here) else { return Ok(()) };
+    let (found, taken) = (file::fstat(here)?, file::fstat(slots.get(lock.tree)?)?);
+    // On kernels without the call the source itself was opened, and will be opened again by its path in here.
+    if !kernel::lacks(NEW_MOUNT_API) && (found.dev, found.ino) == (taken.dev, taken.ino) {
+        if let Ok(tree) = mount::open_tree(here, c"", lock.recursive, true) {
+            fill(slots, lock.tree, tree);
+        }
+    }
+    file::close(here);
+    Ok(())
 }
 
 /// Gives a detached tree the id mappings of a user namespace (mount_setattr(2), "ID-mapped mounts").

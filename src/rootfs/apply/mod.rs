@@ -15,11 +15,12 @@ mod node;
 mod root;
 mod target;
 
+use std::ffi::CString;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-use super::{IdLine, IdNamespace, Op};
+use super::{IdLine, IdNamespace, Lock, Op};
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::{Slot, Slots};
 use crate::sys::idmap::IdRange;
@@ -31,6 +32,16 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
         Op::MakeIdNamespace(ids) => make_id_namespace(ids, slots),
         _ => apply(op, slots),
     }
+}
+
+/// Host: the source of a bind mount, in the mount namespace of the process `pid`.
+pub fn locate(lock: &Lock, pid: i32) -> Effect<RawFd> {
+    let root = CString::new(format!("/proc/{pid}/root")).unwrap_or_default();
+    let root = path::open(path::CWD, &root, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let flags = if lock.follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
+    let found = path::openat2(root, &lock.source, flags, path::IN_ROOT);
+    file::close(root);
+    found
 }
 
 /// Carries out one step, in the container's init.
@@ -50,6 +61,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect {
         Op::MapIds { tree, namespace, recursive, .. } => {
             attach::map_ids(slots.get(*tree)?, slots.get(*namespace)?, *recursive)
         }
+        Op::LockTree(lock) => attach::lock_tree(lock, slots),
         Op::AttachTree(attachment) => attach::attach_tree(attachment, slots),
         Op::MountFilesystem(filesystem) => filesystem::mount_filesystem(filesystem, slots),
         Op::LabelQueues { path, label } => filesystem::label_queues(path, label, slots),

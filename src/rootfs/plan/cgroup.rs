@@ -263,7 +263,6 @@ mod tests {
     use crate::host::Host;
     use crate::plan;
     use crate::request::{Mode, Request};
-    use crate::rootfs::render;
     use crate::slots::SlotCounter;
 
     fn dir(name: &str, unified: bool, options: &[&str]) -> CgroupDir {
@@ -313,10 +312,7 @@ mod tests {
 
     fn of_mount(steps: &[Step]) -> Vec<String> {
         let asked = steps.iter().filter(|step| step.field.pointer() == "/mounts/0");
-        let line = |step: &Step| {
-            let plan::Op::Rootfs(op) = &step.op else { unreachable!() };
-            render(op)
-        };
+        let line = |step: &Step| plan::render(&step.op);
         asked.map(line).collect()
     }
 

@@ -23,7 +23,7 @@ use super::{MASK_DATA, MaskLabel, Op, Root};
 use crate::error::{Violation, Warning};
 use crate::field::Field;
 use crate::host::Host;
-use crate::plan::Step;
+use crate::plan::{self, Step};
 use crate::request::Request;
 use crate::slots::SlotCounter;
 
@@ -178,6 +178,7 @@ impl Planner<'_> {
         let of_host = propagation_of_host_root(propagation);
         self.plan.mount.push(Step::new(Op::OpenHostProc, Field::RUNTIME));
         self.plan.mount.push(Step::new(Op::Propagate(of_host), propagation_field.clone()));
+        let before_root = self.plan.mount.len();
         if let Some(root) = root {
             if of_host & libc::MS_SHARED != 0 {
                 self.plan.mount.push(Step::new(Op::PrivateParent(root.clone()), propagation_field.clone()));
@@ -185,6 +186,11 @@ impl Planner<'_> {
             self.plan.mount.push(Step::new(Op::AttachRoot(root), Field::at("/root/path")));
         }
         self.plan_mounts();
+        let locks = |step: &&Step| matches!(step.op, plan::Op::Rootfs(Op::LockTree(_)));
+        if let Some(first) = self.plan.mount.iter().find(locks) {
+            let wait = Step::new(plan::Point::Located, first.field.clone());
+            self.plan.mount.insert(before_root, wait);
+        }
         self.plan_notify();
         self.plan_devices();
         self.plan.mount.push(Step::new(Op::OpenProc, Field::RUNTIME));

@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxNamespaceType, Mount};
 
 use super::super::options::{self, Data, Options};
-use super::super::{Attachment, Datum, Filesystem, Finish, Op, Remount, StandIn, Target, TargetKind, Tree};
+use super::super::{Attachment, Datum, Filesystem, Finish, Lock, Op, Remount, StandIn, Target, TargetKind, Tree};
 use super::Planner;
 use crate::error::{Violation, Warning};
 use crate::field::Field;
@@ -182,7 +182,7 @@ impl Planner<'_> {
         };
         let take = Step::new(Op::TakeTree(Box::new(tree)), source_field);
         if early { &mut self.plan.host } else { &mut self.plan.mount }.push(take);
-        if let Some(idmap) = idmap {
+        if let Some(idmap) = &idmap {
             let op = Op::MapIds {
                 tree: slot,
                 namespace: idmap.namespace,
@@ -190,6 +190,12 @@ impl Planner<'_> {
                 destination: target.path.clone(),
             };
             self.plan.host.push(Step::new(op, field.clone()));
+        }
+        if early && idmap.is_none() && !changes_atime(&options) {
+            let here = self.slots.take();
+            let follow = !(options.source_nofollow || options.copy_symlink);
+            let lock = Lock { tree: slot, here, source: source.clone(), recursive, follow };
+            self.plan.mount.push(Step::new(Op::LockTree(Box::new(lock)), Field::item("/mounts", index, "/source")));
         }
         let finish = self.finish(index, &options, &target, "");
         let copy_symlink = options.copy_symlink;
@@ -285,6 +291,14 @@ impl Planner<'_> {
         }
         Some((data, joined, without_gid))
     }
+}
+
+/// Whether a bind is to have other access times than its source: locked, they couldn't be changed. (The default that the
+/// kernel has anyway may be asked for.)
+fn changes_atime(options: &Options) -> bool {
+    let times = libc::MOUNT_ATTR__ATIME | libc::MOUNT_ATTR_NODIRATIME;
+    let (one, below) = (options.attributes, options.recursive);
+    (one.set | below.set | below.clear) & times != 0 || one.clear & libc::MOUNT_ATTR_NODIRATIME != 0
 }
 
 fn read_only_superblock(options: &Options, fstype: &str) -> bool {

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::plan;
 use crate::request::Mode;
-use crate::rootfs::render;
 
 fn request() -> Request {
     Request::new("c", "/bundle", Mode::Create)
@@ -30,10 +29,7 @@ fn plan(config: &Value) -> Result<RootfsPlan, Vec<Violation>> {
 }
 
 fn lines(steps: &[Step]) -> Vec<String> {
-    let line = |step: &Step| {
-        let plan::Op::Rootfs(op) = &step.op else { unreachable!() };
-        format!("{} | {}", step.field.pointer(), render(op))
-    };
+    let line = |step: &Step| format!("{} | {}", step.field.pointer(), plan::render(&step.op));
     steps.iter().map(line).collect()
 }
 
@@ -126,7 +122,18 @@ fn a_user_namespace_takes_sources_and_devices_on_the_host() {
             " | take device /dev/null of the host (c 1:3)",
         ]
     );
-    assert!(lines(&plan.mount).contains(&" | bind device /dev/null".to_owned()));
+    let inside = lines(&plan.mount);
+    assert!(inside.contains(&" | bind device /dev/null".to_owned()));
+    let of_data: Vec<_> = inside.iter().filter(|line| line.starts_with("/mounts/0")).collect();
+    assert_eq!(
+        of_data,
+        [
+            "/mounts/0/source | have the host find the sources of bind mounts here",
+            "/mounts/0/source | keep the flags of /bundle/data locked",
+            "/mounts/0 | attach /bundle/data at /data",
+        ]
+    );
+    assert!(inside[2].contains("have the host find"), "before the root covers what stands at its place: {inside:?}");
     assert!(!lines(&plan.mount).iter().any(|line| line.contains("make device")));
     let rootless = Host { euid: 1000, ..Host::fixture() };
     config["mounts"].as_array_mut().unwrap().pop();

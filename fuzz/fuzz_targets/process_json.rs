@@ -1,0 +1,49 @@
+//! The file of `exec --process`, and that of `update --resources`: parsed and judged.
+
+#![no_main]
+
+use std::path::Path;
+
+use corten::config::{parse, validate};
+use corten_fuzz::{choice, complaints_lead_somewhere, judge_error, mutate};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+
+fn judged(bytes: &[u8]) -> String {
+    let process = match parse::process(Path::new("process.json"), bytes) {
+        Ok((process, warnings)) => {
+            let violations = validate::validate_process(&process, bytes);
+            complaints_lead_somewhere(&violations);
+            format!("{violations:?}{warnings:?}")
+        }
+        Err(error) => {
+            judge_error(&error);
+            error.to_string()
+        }
+    };
+    let resources = match parse::resources(Path::new("resources.json"), bytes) {
+        Ok(resources) => {
+            let violations = validate::validate_resources(&resources, bytes);
+            complaints_lead_somewhere(&violations);
+            format!("{violations:?}")
+        }
+        Err(error) => {
+            judge_error(&error);
+            error.to_string()
+        }
+    };
+    format!("{process}{resources}")
+}
+
+fuzz_target!(|input: &[u8]| {
+    let (_, bytes) = choice(input);
+    let first = judged(bytes);
+    if input.len() % 4 == 0 {
+        assert_eq!(first, judged(bytes), "the second look says something else");
+    }
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max: usize, seed: u32| {
+    let full = mutate::full();
+    let template = if seed % 4 == 0 { &full["linux"]["resources"] } else { &full["process"] };
+    mutate::json(data, size, max, seed, template)
+});
