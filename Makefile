@@ -37,7 +37,7 @@ test: ## everything a change must pass: format, lint, unit and integration tests
 
 unit: ## the unit tests alone (no root needed)
 	$(CARGO) test --locked --lib --bins \
-	    --test invariants --test golden_plans --test plan_properties
+	    --test invariants --test golden_plans --test plan_properties --test seccomp_verdicts
 
 integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration

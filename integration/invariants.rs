@@ -89,8 +89,9 @@ const ON_THE_HOST: [(&str, &[&str], &str); 8] = [
 ];
 
 /// Files whose types the child reads and whose functions are the host's, but for the ones named here.
-const VOCABULARY: [(&str, &[&str]); 6] = [
+const VOCABULARY: [(&str, &[&str]); 7] = [
     ("cgroups/mod.rs", &[]),
+    ("namespaces/idmap.rs", &[]),
     ("namespaces/mod.rs", &["flag"]),
     ("plan.rs", &["steps", "ordinal"]),
     ("process/mod.rs", &[]),
@@ -281,13 +282,17 @@ fn domain(source: &Source) -> &str {
 /// The four domains, and every way from one into another. Planning a process asks what namespaces there are; the
 /// interpreter, on both sides, hands a step to the domain that knows it; a report asks a domain for its hints.
 const DOMAINS: [&str; 4] = ["namespaces", "cgroups", "rootfs", "process"];
-const BETWEEN_DOMAINS: [(&str, &str, &str); 19] = [
+const BETWEEN_DOMAINS: [(&str, &str, &str); 22] = [
     ("process/init.rs", "cgroups/apply.rs", "apply"),
     ("process/init.rs", "namespaces/apply.rs", "apply"),
+    // What it finds is a warning, and those are the interpreter's to send.
+    ("process/init.rs", "namespaces/apply.rs", "has_map"),
     ("process/init.rs", "namespaces/mod.rs", "Op"),
     ("process/init.rs", "rootfs/apply/mod.rs", "apply"),
     ("process/launch.rs", "cgroups/adopt.rs", "apply_adopt"),
     ("process/launch.rs", "namespaces/adopt.rs", "apply_adopt"),
+    ("process/locate.rs", "rootfs/apply/mod.rs", "locate"),
+    ("process/locate.rs", "rootfs/mod.rs", "Op"),
     ("process/plan.rs", "namespaces/mod.rs", "Kind"),
     ("process/plan.rs", "namespaces/plan.rs", "Want"),
     ("process/plan.rs", "namespaces/plan.rs", "Wants"),

@@ -36,6 +36,7 @@ mod resources;
 mod rootless;
 mod run;
 mod same_limits;
+mod seccomp;
 mod stats;
 mod systemd;
 mod terminal;
@@ -80,6 +81,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("rootless", rootless::CASES),
     ("run", run::CASES),
     ("same_limits", same_limits::CASES),
+    ("seccomp", seccomp::CASES),
     ("stats", stats::CASES),
     ("systemd", systemd::CASES),
     ("systemd_user", systemd::OF_A_USER),

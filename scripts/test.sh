@@ -62,7 +62,7 @@ lint() {
 
 unit() {
     check 'unit tests' "$cargo" test --locked --no-fail-fast --lib --bins --test invariants --test golden_plans \
-        --test plan_properties -- --show-output
+        --test plan_properties --test seccomp_verdicts -- --show-output
 }
 
 integration() {

@@ -287,11 +287,12 @@ impl Sandbox {
         left
     }
 
-    /// The containers that the state root still knows. Names with a dot belong to the runtime itself.
+    /// The containers that the state root still knows. Names with a dot belong to the runtime itself, as does
+    /// the cache of filters.
     pub fn states(&self) -> Vec<String> {
         let items = fs::read_dir(self.state_root()).into_iter().flatten().flatten();
         let names = items.map(|item| item.file_name().to_string_lossy().into_owned());
-        names.filter(|name| !name.starts_with('.')).collect()
+        names.filter(|name| !name.starts_with('.') && name != "~seccomp").collect()
     }
 
     fn left_mounts(&self) -> Vec<String> {

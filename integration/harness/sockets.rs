@@ -46,6 +46,17 @@ impl SocketServer {
     /// Takes the one connection and everything that comes over it.
     #[track_caller]
     pub fn receive(&self) -> ReceivedFd {
+        self.receive_messages(usize::MAX)
+    }
+
+    /// Takes the one connection and its first message, while the other side may go on.
+    #[track_caller]
+    pub fn receive_first(&self) -> ReceivedFd {
+        self.receive_messages(1)
+    }
+
+    #[track_caller]
+    fn receive_messages(&self, most: usize) -> ReceivedFd {
         assert!(wait_readable(&self.listener, LIMIT), "nobody connects to the socket");
         let (stream, _) = self.listener.accept().expect("accept");
         let mut received = ReceivedFd { payload: Vec::new(), fds: Vec::new(), messages: 0 };
@@ -70,6 +81,9 @@ impl SocketServer {
             received.payload.extend(&bytes[..len]);
             // SAFETY: the kernel has just made these descriptors for us.
             received.fds.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            if received.messages == most {
+                return received;
+            }
         }
     }
 }

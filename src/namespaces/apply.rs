@@ -45,7 +45,7 @@ pub fn apply(op: &Op, slots: &Slots) -> Effect {
             identity::set_uid(*uid)
         }
         Op::BecomeItsRoot => {
-            let root = |ids| lines(ids, slots, |lines| root_of(lines));
+            let root = |ids| lines(ids, slots, root_of);
             let (uid, gid) = (root(IdKind::User)?, root(IdKind::Group)?);
             identity::set_gid(gid)?;
             identity::set_uid(uid)

@@ -3,6 +3,7 @@
 //! [`Trouble`] it returns.
 
 pub mod affinity;
+pub mod attempt;
 pub mod bpf;
 pub mod capability;
 pub mod clone;

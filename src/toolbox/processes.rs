@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use super::files::{one, two};
 use super::{Entry, Failure, Next, Outcome, entry, print};
+use crate::sys::wait::End;
 
 pub(super) const TOOLS: &[Entry] = &[
     entry("true", "", |_| Ok(Next::On)),
@@ -35,6 +36,7 @@ pub(super) const TOOLS: &[Entry] = &[
     entry("unshare", "KIND...  (user mnt pid net ipc uts cgroup)", unshare),
     entry("child", "TOOL...  run a tool in a child and wait for it", child),
     entry("exec", "PROGRAM ARG...  (replaces this process)", exec),
+    entry("syscall", "NUMBER ARGUMENT...  (three at most, in a child)", syscall),
     entry("fill", "MIB  use that much memory, and print `filled`", fill),
     entry("spin", "MILLISECONDS  use the processor, by the clock on the wall", |args| {
         let span = std::time::Duration::from_millis(one(args, "spin MILLISECONDS")?.parse()?);
@@ -133,6 +135,21 @@ fn waiting_child(tool: &[&str]) -> Result<Child, Failure> {
         std::io::BufReader::new(out).read_line(&mut String::new())?;
     }
     Ok(child)
+}
+
+fn syscall(args: &[&str]) -> Outcome {
+    let numbers = args.iter().map(|arg| arg.parse::<u64>()).collect::<Result<Vec<_>, _>>()?;
+    let [number, rest @ ..] = numbers.as_slice() else { return Err(Failure::usage("syscall NUMBER ARGUMENT...")) };
+    let mut arguments = [0; 3];
+    arguments.iter_mut().zip(rest).for_each(|(place, given)| *place = *given);
+    match crate::sys::attempt::attempt(*number as i64, arguments).map_err(|trouble| trouble.errno)? {
+        End::Exited(0) => Ok(Next::On),
+        End::Exited(errno) => Err(Errno::from_raw(errno).into()),
+        End::Killed(signal) => {
+            let name = Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
+            Err(Failure { text: name, errno: None })
+        }
+    }
 }
 
 fn spawn(args: &[&str]) -> Outcome {

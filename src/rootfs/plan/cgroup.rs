@@ -263,7 +263,6 @@ mod tests {
     use crate::host::Host;
     use crate::plan;
     use crate::request::{Mode, Request};
-    use crate::rootfs::render;
     use crate::slots::SlotCounter;
 
     fn dir(name: &str, unified: bool, options: &[&str]) -> CgroupDir {

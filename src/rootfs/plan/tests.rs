@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::plan;
 use crate::request::Mode;
-use crate::rootfs::render;
 
 fn request() -> Request {
     Request::new("c", "/bundle", Mode::Create)
@@ -131,7 +130,7 @@ fn a_user_namespace_takes_sources_and_devices_on_the_host() {
         [
             "/mounts/0/source | have the host find the sources of bind mounts here",
             "/mounts/0/source | keep the flags of /bundle/data locked",
-            "/mounts/0 | attach what is bound on /data",
+            "/mounts/0 | attach /bundle/data at /data",
         ]
     );
     assert!(inside[2].contains("have the host find"), "before the root covers what stands at its place: {inside:?}");
