@@ -13,7 +13,7 @@ BINARY := $(OUT)/$(TARGET)/release/corten
 MADE   := $(OUT)/made
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test unit integration vm vm-fast lint fmt bench man completions install uninstall clean
+.PHONY: help all build demo test unit integration fuzz vm vm-fast lint fmt bench man completions install uninstall clean
 
 help: ## this list
 	@echo 'make TARGET, with one of'
@@ -33,6 +33,7 @@ demo: build ## build, then run a container: no image, nothing to download
 
 test: ## everything a change must pass: format, lint, unit and integration tests, these in virtual machines too
 	@scripts/setup.sh build test
+	@scripts/setup.sh fuzz || true
 	@scripts/test.sh
 
 unit: ## the unit tests alone (no root needed)
@@ -41,6 +42,10 @@ unit: ## the unit tests alone (no root needed)
 
 integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (600), one after the other
+	@scripts/setup.sh build fuzz
+	fuzz/fuzz.sh long
 
 vm: ## the integration tests in virtual machines: cgroup v2, systemd, rootless, older kernels (root; integration/vm/)
 	@scripts/setup.sh build

@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh build|test|vm|bench...   installs what is missing of the packages that building, testing (here, in virtual
+# setup.sh build|test|vm|fuzz|bench...   installs what is missing of the packages that building, testing (here, in virtual
 # machines) or measuring needs.
 #
 # Each need is checked by looking for the thing itself (a program, a library, a toolchain of the right version), so the
@@ -41,6 +41,7 @@ find_toolchain() {
 
 rust_missing=
 lint_missing=
+cargo_fuzz_missing=
 for purpose in "$@"; do
     case $purpose in
     build)
@@ -69,6 +70,11 @@ for purpose in "$@"; do
         need python3 python3 --version
         need util-linux command -v unshare
         ;;
+    fuzz)
+        need g++ c++ --version
+        # A crate and no package: `cargo install` brings it, for whoever calls.
+        "$here/cargo.sh" fuzz --version >/dev/null 2>&1 || cargo_fuzz_missing=yes
+        ;;
     bench)
         need busybox-static has_static_busybox
         need jq jq --version
@@ -76,12 +82,18 @@ for purpose in "$@"; do
         need crun crun --version
         ;;
     *)
-        echo "setup.sh: unknown purpose: $purpose (build, test, vm and bench are known)" >&2
+        echo "setup.sh: unknown purpose: $purpose (build, test, vm, fuzz and bench are known)" >&2
         exit 2
         ;;
     esac
 done
-[ -n "$missing$rust_missing$lint_missing" ] || exit 0
+install_cargo_fuzz() {
+    [ -z "$cargo_fuzz_missing" ] || "$here/cargo.sh" install --quiet --locked --target "$machine-unknown-linux-gnu" cargo-fuzz --version 0.13.2
+}
+if [ -z "$missing$rust_missing$lint_missing" ]; then
+    install_cargo_fuzz
+    exit 0
+fi
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "setup.sh: this machine has no apt-get; install by its own means:$missing${rust_missing:+ and a Rust toolchain}" >&2
@@ -108,3 +120,4 @@ if [ -n "$rust_missing$lint_missing" ]; then
 fi
 # shellcheck disable=SC2086 # the list is meant to be split
 apt-get install -y -qq --no-install-recommends $missing </dev/null
+install_cargo_fuzz
