@@ -40,6 +40,7 @@ long) seconds=${FUZZ_SECONDS:-600} ;;
 esac
 
 # An input may take a second on a busy machine and no more memory than a small one; a deadly one is kept.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=32}
 limits=(-timeout=20 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1 -dict=fuzz/spec.dict)
 mkdir -p fuzz/artifacts fuzz/target/found
 log=$(mktemp)

@@ -36,7 +36,8 @@ fuzz_target!(|input: &[u8]| {
         "linux": {"namespaces": [{"type": "mount"}, {"type": "cgroup"}]}
     });
     if user {
-        document["linux"] = json!({"namespaces": [{"type": "mount"}, {"type": "user"}], "uidMappings": ids, "gidMappings": ids});
+        document["linux"] =
+            json!({"namespaces": [{"type": "mount"}, {"type": "user"}], "uidMappings": ids, "gidMappings": ids});
     }
     let bytes = document.to_string().into_bytes();
     let config = parse::config(PathBuf::from("config.json"), bytes).expect("the document fits the schema");

@@ -24,6 +24,10 @@ fuzz_target!(|input: &[u8]| {
     let mut bent = entry.clone();
     bent[usize::from(*place) * 7 % entry.len()] ^= 1 << (place % 8);
     assert_eq!(cache::parse(&bent, key), None, "a bent entry was believed");
-    assert_eq!(cache::parse(&entry[..entry.len() - 1 - usize::from(*place) % 9], key), None, "a torn entry was believed");
+    assert_eq!(
+        cache::parse(&entry[..entry.len() - 1 - usize::from(*place) % 9], key),
+        None,
+        "a torn entry was believed"
+    );
     assert_eq!(cache::parse(&entry, &[key, b"x"].concat()), None, "an entry was found by another key");
 });

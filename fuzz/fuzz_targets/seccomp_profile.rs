@@ -18,8 +18,11 @@ const USUAL: usize = 200;
 
 fuzz_target!(|input: &[u8]| {
     let (_, profile) = choice(input);
-    let frame: [&[u8]; 3] =
-        [br#"{"ociVersion":"1.3.0","root":{"path":"r"},"linux":{"namespaces":[{"type":"mount"}],"seccomp":"#, profile, b"}}"];
+    let frame: [&[u8]; 3] = [
+        br#"{"ociVersion":"1.3.0","root":{"path":"r"},"linux":{"namespaces":[{"type":"mount"}],"seccomp":"#,
+        profile,
+        b"}}",
+    ];
     let config = match parse::config(PathBuf::from("config.json"), frame.concat()) {
         Ok(config) => config,
         Err(error) => return judge_error(&error),
@@ -27,7 +30,8 @@ fuzz_target!(|input: &[u8]| {
     let violations = validate::validate(&config, &request(0, false), &host(0));
     complaints_lead_somewhere(&violations);
     let Some(seccomp) = config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return };
-    let size = |entry: &oci_spec::runtime::LinuxSyscall| entry.names().len() * (1 + entry.args().iter().flatten().count());
+    let size =
+        |entry: &oci_spec::runtime::LinuxSyscall| entry.names().len() * (1 + entry.args().iter().flatten().count());
     if !violations.is_empty() || seccomp.syscalls().iter().flatten().map(size).sum::<usize>() > USUAL {
         return;
     }

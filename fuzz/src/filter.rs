@@ -1,7 +1,9 @@
 //! Seccomp filters, run as the kernel runs them: what a fuzz target asks of a program is its answer.
 
-use corten::process::seccomp::program::{JUMP, JUMP_BITS, JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_OR_EQUAL, LOAD, Program, RETURN};
 use corten::process::seccomp::Action;
+use corten::process::seccomp::program::{
+    JUMP, JUMP_BITS, JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_OR_EQUAL, LOAD, Program, RETURN,
+};
 
 /// Runs a program on seccomp_data (seccomp(2)), given in words. Panics where the kernel would have refused the program.
 pub fn answer(program: &Program, data: &[u32; 16]) -> u32 {

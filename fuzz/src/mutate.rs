@@ -12,10 +12,46 @@ pub fn full() -> &'static Value {
 
 /// Strings that mean something to somebody.
 const WORDS: [&str; 40] = [
-    "", "/", "..", "/..", ".", "a/../b", "/proc", "/proc/self", "/dev", "/dev/null", "/sys", "/sys/fs/cgroup", "\0",
-    "a=b", "=", "rbind", "ro", "remount", "idmap", "idmap=uids=0-1-10#@1-2-3;gids=0-0-1", "tmpcopyup", "rshared",
-    "tmpfs", "bind", "cgroup", "proc", "sysfs", "a.slice:b:c", "-.slice:b:a-b.slice", "/a/./b", "0-3,7", "-1", "rwm",
-    "SCMP_ACT_NOTIFY", "CAP_SYS_ADMIN", "net.ipv4.ip_forward", "net/ipv4/conf/a.b", "[uint32 1, 2]", "@as []", "'x'",
+    "",
+    "/",
+    "..",
+    "/..",
+    ".",
+    "a/../b",
+    "/proc",
+    "/proc/self",
+    "/dev",
+    "/dev/null",
+    "/sys",
+    "/sys/fs/cgroup",
+    "\0",
+    "a=b",
+    "=",
+    "rbind",
+    "ro",
+    "remount",
+    "idmap",
+    "idmap=uids=0-1-10#@1-2-3;gids=0-0-1",
+    "tmpcopyup",
+    "rshared",
+    "tmpfs",
+    "bind",
+    "cgroup",
+    "proc",
+    "sysfs",
+    "a.slice:b:c",
+    "-.slice:b:a-b.slice",
+    "/a/./b",
+    "0-3,7",
+    "-1",
+    "rwm",
+    "SCMP_ACT_NOTIFY",
+    "CAP_SYS_ADMIN",
+    "net.ipv4.ip_forward",
+    "net/ipv4/conf/a.b",
+    "[uint32 1, 2]",
+    "@as []",
+    "'x'",
 ];
 
 struct Dice(u64);
@@ -43,6 +79,28 @@ impl Dice {
             9 => json!([]),
             10 => json!({}),
             _ => json!(WORDS[self.roll(WORDS.len())]),
+        }
+    }
+}
+
+impl Dice {
+    /// Mostly a value of the same type: with a wrong one the document isn't read any further.
+    fn like(&mut self, old: &Value) -> Value {
+        if self.roll(16) == 0 {
+            return self.odd();
+        }
+        match old {
+            Value::Bool(flag) => json!(!flag),
+            Value::String(_) => json!(WORDS[self.roll(WORDS.len())]),
+            Value::Number(_) => match self.roll(6) {
+                0 => json!(-1),
+                1 => json!(u64::MAX),
+                2 => json!(u32::MAX),
+                3 => json!(i64::MIN),
+                _ => json!(1u64 << self.roll(64)),
+            },
+            Value::Array(_) if self.roll(4) == 0 => json!([]),
+            other => other.clone(),
         }
     }
 }
@@ -102,12 +160,18 @@ fn change(document: &mut Value, template: &Value, dice: &mut Dice) {
             let part = template.pointer(&pointer).cloned().unwrap_or_default();
             graft(document, &pointer, part);
         }
-        3 => graft(document, &pointer, dice.odd()),
+        3 => {
+            let value = document.pointer(&pointer).map_or(Value::Null, |old| dice.like(old));
+            graft(document, &pointer, value);
+        }
         4 => remove(document, &pointer),
         5 => {
             let other = own[dice.roll(own.len())].clone();
             let part = document.pointer(&other).cloned().unwrap_or_default();
-            graft(document, &pointer, part);
+            let alike = document.pointer(&pointer).map(std::mem::discriminant) == Some(std::mem::discriminant(&part));
+            if alike || dice.roll(8) == 0 {
+                graft(document, &pointer, part);
+            }
         }
         6 => match document.pointer_mut(&pointer) {
             Some(Value::Array(list)) if !list.is_empty() && list.len() < 64 => {
@@ -125,7 +189,7 @@ fn change(document: &mut Value, template: &Value, dice: &mut Dice) {
                 let near = [-1, 1, 1000, -1000][dice.roll(4)];
                 *number = json!(number.as_i64().unwrap_or(0).wrapping_add(near));
             }
-            Some(other) => *other = dice.odd(),
+            Some(other) => *other = dice.like(other),
             None => {}
         },
     }
