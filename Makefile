@@ -13,7 +13,7 @@ BINARY := $(OUT)/$(TARGET)/release/corten
 MADE   := $(OUT)/made
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test unit integration vm vm-fast lint fmt bench man completions install uninstall clean
+.PHONY: help all build demo test unit integration fuzz vm vm-fast lint fmt bench man completions install uninstall clean
 
 help: ## this list
 	@echo 'make TARGET, with one of'
@@ -41,6 +41,10 @@ unit: ## the unit tests alone (no root needed)
 
 integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration
+
+fuzz: ## every fuzz target, each for FUZZ_SECONDS (600); what is found lies in fuzz/artifacts
+	@scripts/setup.sh build fuzz
+	@fuzz/fuzz.sh long
 
 vm: ## the integration tests in virtual machines: cgroup v2, systemd, rootless, older kernels (root; integration/vm/)
 	@scripts/setup.sh build

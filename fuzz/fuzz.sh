@@ -1,5 +1,5 @@
 #!/bin/bash
-# fuzz.sh replay|short|long [TARGET...]   replays the corpus; runs each fuzz target for a few seconds as well; or for
+# fuzz.sh possible|replay|short|long [TARGET...]   says whether it can be done here; replays the corpus; runs each fuzz target for a few seconds as well; or for
 # FUZZ_SECONDS (600), growing the corpus in fuzz/target/found, which isn't committed.
 #
 # The targets are those of fuzz/Cargo.toml, each with a sanitizer of addresses. Each counts as two tests, its corpus and its
@@ -17,6 +17,7 @@ lacks() {
 }
 scripts/cargo.sh fuzz --version >/dev/null 2>&1 || lacks 'cargo-fuzz is not installed (scripts/setup.sh fuzz)'
 command -v c++ >/dev/null 2>&1 || lacks 'there is no C++ compiler for libFuzzer (scripts/setup.sh fuzz)'
+[ "$mode" != possible ] || exit 0
 # A sanitizer takes unstable flags; of a stable compiler they are asked in this way.
 export RUSTC_BOOTSTRAP=1
 triple=$(uname -m)-unknown-linux-gnu
