@@ -1,6 +1,8 @@
 #!/bin/bash
-# fuzz.sh possible|replay|short|long [TARGET...]   says whether it can be done here; replays the corpus; runs each fuzz target for a few seconds as well; or for
-# FUZZ_SECONDS (600), growing the corpus in fuzz/target/found, which isn't committed.
+# fuzz.sh possible|replay|short|long [TARGET...]
+#
+# possible says whether it can be done here. replay takes the corpus alone; short runs each fuzz target for a few seconds as
+# well; long for FUZZ_SECONDS (600), growing the corpus in fuzz/target/found, which isn't committed.
 #
 # The targets are those of fuzz/Cargo.toml, each with a sanitizer of addresses. Each counts as two tests, its corpus and its
 # run, and says how often it was executed. Exit code 0 only when nothing was found; what was found lies in fuzz/artifacts.
