@@ -1,6 +1,7 @@
 //! Configs put together from parts at random: planning never panics, and every plan it makes keeps the rules of
 //! `planning.rs`. No root needed.
 
+mod large;
 mod planning;
 
 use std::cell::Cell;

@@ -4,6 +4,7 @@
 //! [`Step`]s. Running a container is interpreting those lists (`process/`). The order of the steps is the security
 //! property of a runtime, so it stands here where a test can read it, and nowhere else.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use oci_spec::runtime::Spec;
@@ -281,17 +282,33 @@ fn beyond_numbers(plan: &Plan) -> Option<Violation> {
     let hint = "leave entries out of the longest lists of config.json";
     for stage in Stage::ALL {
         let steps = plan.steps(stage);
-        // The first that has no number, or what the config asked for last before it.
-        let Some(beyond) = steps.get(..=MOST) else { continue };
-        let last = beyond.iter().rev().find(|step| step.field.is_config());
-        let field = last.map_or(Field::at("/linux"), |step| step.field.clone());
-        let why = format!("asks for more than {MOST} steps of one kind ({}), {} in all", stage.name(), steps.len());
-        return Some(Violation::new(field, why).hint(hint));
+        if steps.len() <= MOST {
+            continue;
+        }
+        let mut asked: BTreeMap<&str, usize> = BTreeMap::new();
+        steps.iter().for_each(|step| *asked.entry(property(step.field.pointer())).or_default() += 1);
+        let most = asked.into_iter().filter(|(property, _)| property.starts_with('/')).max_by_key(|(_, count)| *count);
+        let (property, count) = most.unwrap_or(("/linux", 0));
+        let (all, list) = (steps.len(), stage.name());
+        let why = format!("asks for {count} of {all} steps ({list}), and only {MOST} can be numbered");
+        return Some(Violation::new(Field::recorded(property.to_owned()), why).hint(hint));
     }
     (plan.slots >= MOST).then(|| {
         let why = format!("asks, with linux.devices, for more than {MOST} descriptors at a time");
         Violation::new(Field::at("/mounts"), why).hint(hint)
     })
+}
+
+/// The property that a pointer leads into: `/mounts` of `/mounts/3/source`, `/linux/sysctl` of `/linux/sysctl/net.x`.
+fn property(pointer: &str) -> &str {
+    let mut ends = pointer.match_indices('/').map(|(at, _)| at).skip(1).chain([pointer.len()]);
+    let (first, second) = (ends.next(), ends.next());
+    let name = |end: usize| pointer.get(..end).unwrap_or_default();
+    match (first.map(name), second.map(name)) {
+        (Some(list), Some(item)) if item[list.len()..].bytes().skip(1).all(|b| b.is_ascii_digit()) => list,
+        (_, Some(two)) => two,
+        (one, None) => one.unwrap_or_default(),
+    }
 }
 
 /// Where the container is in each hierarchy that the host has mounted, as its root file system shows it: in cgroups of its

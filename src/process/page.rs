@@ -165,6 +165,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_whole_page_tells_nothing() {
+        let mut file = vec![0; AT_TIMES];
+        assert!(Left::new(&file).is_none(), "no magic word");
+        file[..4].copy_from_slice(&MAGIC.to_ne_bytes());
+        assert!(Left::new(&file[..AT_TIMES - 1]).is_none(), "too short");
+        let left = |file: &[u8]| Left::new(file).map(|left| (left.tail().map(<[u8]>::len), left.fault().is_some()));
+        assert_eq!(left(&file), Some((Some(AT_TIMES), false)));
+        // A size beyond the file, and a fault of a stage that doesn't exist.
+        file[AT_SIZE..AT_SIZE + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
+        file[AT_FAULT_FLAG] = 1;
+        file[AT_FAULT] = 99;
+        assert_eq!(left(&file), Some((None, false)));
+    }
+
+    #[test]
     fn a_step_without_room_for_its_time_harms_nothing() {
         let page = Page::create(None, 1).unwrap();
         page.mark(Stage::Start, 2, 100_000);

@@ -203,7 +203,7 @@ impl<'a> Reader<'a> {
         }
         loop {
             // No property has arrays in an array, and reading them would take the stack that the text's depth asks for.
-            if self.skip().starts_with(['[', '@']) {
+            if self.skip().starts_with('[') || self.rest.starts_with("@a") {
                 return Err("an array of a property has strings, uint32 or bytes".to_owned());
             }
             items.push(self.value()?);
@@ -336,6 +336,15 @@ mod tests {
         ];
         for (text, value) in cases {
             assert_eq!(plan("Something", text).map(|property| property.value), Ok(value), "{text}");
+        }
+    }
+
+    /// As deep as the text is long, a reader that calls itself would run out of stack.
+    #[test]
+    fn a_value_cannot_nest() {
+        assert_eq!(plan("Something", "[@u 1, 2]").map(|property| property.value), Ok(Value::Uint32s(vec![1, 2])));
+        for text in ["[", "@as ", "[@as ", "@as [", "@s ", "[['a'], "] {
+            assert!(plan("Something", &text.repeat(1_000_000)).is_err(), "{text}");
         }
     }
 

@@ -18,7 +18,16 @@ pub fn plan_unit(path: Option<&str>, id: &str, user: bool) -> Result<Unit, Viola
     let field = || Field::at("/linux/cgroupsPath");
     let default_slice = if user { "user.slice" } else { "system.slice" };
     let Some(path) = path.filter(|path| !path.is_empty()) else {
-        return Ok(Unit { name: format!("{PREFIX}-{}.scope", escape(id)), slice: default_slice.to_owned(), user });
+        let name = format!("{PREFIX}-{}.scope", escape(id));
+        if name.len() > LONGEST {
+            let why = format!(
+                "is absent, and the unit of the container's name has {} bytes; {LONGEST} are the most",
+                name.len()
+            );
+            let hint = "give the container a shorter id, or write slice:prefix:name with a shorter name";
+            return Err(Violation::new(field(), why).hint(hint));
+        }
+        return Ok(Unit { name, slice: default_slice.to_owned(), user });
     };
     let parts: Vec<&str> = path.split(':').collect();
     let [slice, prefix, name] = parts[..] else {
@@ -190,6 +199,17 @@ mod tests {
         }
         assert!(unit(&format!("a.slice:b:{}", "c".repeat(248))).unwrap_err().contains("256 bytes"));
         assert!(unit(&format!("a.slice:b:{}", "c".repeat(247))).is_ok());
+    }
+
+    /// An id may have 1024 bytes, and each that no unit's name has becomes four.
+    #[test]
+    fn an_id_that_makes_no_name_of_a_unit_is_refused() {
+        let of = |id: &str| plan_unit(None, id, false);
+        assert_eq!(of(&"c".repeat(242)).unwrap().name.len(), LONGEST);
+        for id in ["c".repeat(243), "+".repeat(61)] {
+            let violation = of(&id).unwrap_err();
+            assert!(violation.why.contains("255 are the most"), "{}", violation.why);
+        }
     }
 
     #[test]

@@ -124,17 +124,43 @@ fn check_cpu(cpu: &LinuxCpu, at: &Field, found: &mut Findings) {
 
 fn check_block_io(block_io: &LinuxBlockIo, at: &Field, found: &mut Findings) {
     // 0 is how engines write "not set".
-    let mut weight = |value: Option<u16>, field: Field| {
+    let weight = |value: Option<u16>, field: Field, found: &mut Findings| {
         if let Some(value) = value.filter(|value| *value != 0 && !(10..=1000).contains(value)) {
             found.refuse(field, format!("must be from 10 to 1000, not {value}"), "500 is the usual weight");
         }
     };
-    weight(block_io.weight(), at.key("weight"));
-    weight(block_io.leaf_weight(), at.key("leafWeight"));
+    weight(block_io.weight(), at.key("weight"), found);
+    weight(block_io.leaf_weight(), at.key("leafWeight"), found);
     for (i, device) in block_io.weight_device().iter().flatten().enumerate() {
         let at = at.key("weightDevice").index(i);
-        weight(device.weight(), at.key("weight"));
-        weight(device.leaf_weight(), at.key("leafWeight"));
+        weight(device.weight(), at.key("weight"), found);
+        weight(device.leaf_weight(), at.key("leafWeight"), found);
+        numbers(device.major(), device.minor(), &at, found);
+    }
+    let throttles = [
+        ("throttleReadBpsDevice", block_io.throttle_read_bps_device()),
+        ("throttleWriteBpsDevice", block_io.throttle_write_bps_device()),
+        ("throttleReadIOPSDevice", block_io.throttle_read_iops_device()),
+        ("throttleWriteIOPSDevice", block_io.throttle_write_iops_device()),
+    ];
+    for (name, devices) in throttles {
+        for (i, device) in devices.iter().flatten().enumerate() {
+            let at = at.key(name).index(i);
+            numbers(device.major(), device.minor(), &at, found);
+            // 0 is no limit; a forgotten one must not become none.
+            if device.rate() == 0 {
+                found.require(at.key("rate"));
+            }
+        }
+    }
+}
+
+/// The model takes an absent number for 0.
+fn numbers(major: i64, minor: i64, at: &Field, found: &mut Findings) {
+    for (name, number) in [("major", major), ("minor", minor)] {
+        if number == 0 {
+            found.require(at.key(name));
+        }
     }
 }
 

@@ -656,7 +656,7 @@ fn resources_are_judged() {
         ("/linux/resources/blockIO", json!({"weight": 9}), "blockIO.weight: must be from 10 to 1000"),
         (
             "/linux/resources/blockIO",
-            json!({"weightDevice": [{"leafWeight": 1001}]}),
+            json!({"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 1001}]}),
             "weightDevice[0].leafWeight: must be from 10",
         ),
         (
@@ -958,4 +958,31 @@ proptest! {
             }
         }
     }
+}
+
+/// The model reads an absent number as 0, which would be no limit where one was meant.
+#[test]
+fn a_block_device_without_its_numbers_is_refused() {
+    let of = |device: Value| refused(&[("/linux/resources/blockIO", json!({"throttleReadBpsDevice": [device]}))]);
+    assert!(of(json!({"major": 8, "minor": 1})).contains("throttleReadBpsDevice[0].rate: is required"));
+    assert!(of(json!({"major": 8, "rate": 5})).contains("throttleReadBpsDevice[0].minor: is required"));
+    accepted(&[(
+        "/linux/resources/blockIO",
+        json!({"throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 0}]}),
+    )]);
+    let weights = json!({"weightDevice": [{"minor": 1, "weight": 10}]});
+    assert!(refused(&[("/linux/resources/blockIO", weights)]).contains("weightDevice[0].major: is required"));
+}
+
+/// Both lists are bounded: what is made of them grows with more than their length.
+#[test]
+fn more_mounts_or_device_rules_than_anyone_has_are_refused() {
+    let mounts = |count: usize| ("/mounts", vec![json!({"destination": "/a", "type": "tmpfs"}); count].into());
+    let rules = |count: usize| {
+        let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "r"});
+        ("/linux/resources", json!({"devices": vec![rule; count]}))
+    };
+    accepted(&[mounts(4096), rules(1024)]);
+    assert!(refused(&[mounts(4097)]).contains("mounts: has 4097 mounts; corten makes 4096 at most"));
+    assert!(refused(&[rules(1025)]).contains("resources.devices: has 1025 rules; corten takes 1024"));
 }
