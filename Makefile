@@ -33,7 +33,6 @@ demo: build ## build, then run a container: no image, nothing to download
 
 test: ## everything a change must pass: format, lint, unit and integration tests, these in virtual machines too
 	@scripts/setup.sh build test
-	@scripts/setup.sh fuzz || true
 	@scripts/test.sh
 
 unit: ## the unit tests alone (no root needed)
@@ -43,9 +42,9 @@ unit: ## the unit tests alone (no root needed)
 integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration
 
-fuzz: ## every fuzz target for FUZZ_SECONDS (600), one after the other
+fuzz: ## every fuzz target, each for FUZZ_SECONDS (600); what is found lies in fuzz/artifacts
 	@scripts/setup.sh build fuzz
-	fuzz/fuzz.sh long
+	@fuzz/fuzz.sh long
 
 vm: ## the integration tests in virtual machines: cgroup v2, systemd, rootless, older kernels (root; integration/vm/)
 	@scripts/setup.sh build

@@ -1,6 +1,8 @@
 #!/bin/bash
-# fuzz.sh able|replay|short|long [TARGET...]   says whether it can be done here; replays the corpus; runs each fuzz target for a few seconds as well; or for
-# FUZZ_SECONDS (600), growing the corpus in fuzz/target/found, which isn't committed.
+# fuzz.sh possible|replay|short|long [TARGET...]
+#
+# possible says whether it can be done here. replay takes the corpus alone; short runs each fuzz target for a few seconds as
+# well; long for FUZZ_SECONDS (600), growing the corpus in fuzz/target/found, which isn't committed.
 #
 # The targets are those of fuzz/Cargo.toml, each with a sanitizer of addresses. Each counts as two tests, its corpus and its
 # run, and says how often it was executed. Exit code 0 only when nothing was found; what was found lies in fuzz/artifacts.
@@ -17,29 +19,25 @@ lacks() {
 }
 scripts/cargo.sh fuzz --version >/dev/null 2>&1 || lacks 'cargo-fuzz is not installed (scripts/setup.sh fuzz)'
 command -v c++ >/dev/null 2>&1 || lacks 'there is no C++ compiler for libFuzzer (scripts/setup.sh fuzz)'
-[ "$mode" != able ] || exit 0
+[ "$mode" != possible ] || exit 0
 # A sanitizer takes unstable flags; of a stable compiler they are asked in this way.
 export RUSTC_BOOTSTRAP=1
 triple=$(uname -m)-unknown-linux-gnu
-build() { scripts/cargo.sh fuzz build --codegen-units 16 --sanitizer "$1"; }
-if ls "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$triple/lib/"librustc-*_rt.asan.a >/dev/null 2>&1; then
-    build address || exit 1
-else
-    # Debian's compiler comes without sanitizers; panics, time and the rules are looked at all the same.
-    build none || exit 1
-fi
+[ -e "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$triple/lib/"librustc-*_rt.asan.a ] 2>/dev/null && sanitizer=address || sanitizer=none
+scripts/cargo.sh fuzz build --sanitizer "$sanitizer" --codegen-units 16 || exit 1
 
 case $mode in
 replay) seconds=0 ;;
 short) seconds=8 ;;
 long) seconds=${FUZZ_SECONDS:-600} ;;
 *)
-    echo "fuzz.sh: unknown mode: $mode (able, replay, short and long are known)" >&2
+    echo "fuzz.sh: unknown mode: $mode (replay, short and long are known)" >&2
     exit 2
     ;;
 esac
 
 # An input may take a second on a busy machine and no more memory than a small one; a deadly one is kept.
+# What is freed is kept from use for a while; with less of it than usual the figure for memory is that of the work.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=32}
 limits=(-timeout=20 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1 -dict=fuzz/spec.dict)
 mkdir -p fuzz/artifacts fuzz/target/found

@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh build|test|vm|fuzz|bench...   installs what is missing of the packages that building, testing (here, in virtual
-# machines) or measuring needs.
+# setup.sh build|test|fuzz|vm|bench...   installs what is missing of the packages that building, testing (here, by fuzzing,
+# in virtual machines) or measuring needs.
 #
 # Each need is checked by looking for the thing itself (a program, a library, a toolchain of the right version), so the
 # script is quick when nothing is missing, and a machine that got its tools in another way is left alone. Packages are
@@ -41,7 +41,7 @@ find_toolchain() {
 
 rust_missing=
 lint_missing=
-cargo_fuzz_missing=
+fuzz_missing=
 for purpose in "$@"; do
     case $purpose in
     build)
@@ -59,6 +59,11 @@ for purpose in "$@"; do
             "$here/cargo.sh" fmt --version >/dev/null 2>&1 && "$here/cargo.sh" clippy --version >/dev/null 2>&1 || lint_missing=yes
         fi
         ;;
+    fuzz)
+        need g++ c++ --version
+        # From crates.io, so it needs no root; without it the fuzzers are left out by name.
+        "$here/cargo.sh" fuzz --version >/dev/null 2>&1 || fuzz_missing=yes
+        ;;
     vm)
         need mmdebstrap mmdebstrap --version
         need debian-archive-keyring test -e "${VM_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}"
@@ -70,11 +75,6 @@ for purpose in "$@"; do
         need python3 python3 --version
         need util-linux command -v unshare
         ;;
-    fuzz)
-        need g++ c++ --version
-        # A crate and no package: `cargo install` brings it, for whoever calls.
-        "$here/cargo.sh" fuzz --version >/dev/null 2>&1 || cargo_fuzz_missing=yes
-        ;;
     bench)
         need busybox-static has_static_busybox
         need jq jq --version
@@ -82,18 +82,18 @@ for purpose in "$@"; do
         need crun crun --version
         ;;
     *)
-        echo "setup.sh: unknown purpose: $purpose (build, test, vm, fuzz and bench are known)" >&2
+        echo "setup.sh: unknown purpose: $purpose (build, test, fuzz, vm and bench are known)" >&2
         exit 2
         ;;
     esac
 done
-install_cargo_fuzz() {
-    [ -z "$cargo_fuzz_missing" ] || "$here/cargo.sh" install --quiet --locked --target "$machine-unknown-linux-gnu" cargo-fuzz --version 0.13.2
+# The version that the fuzz targets were last run with; built for the machine itself, without this project's flags.
+install_fuzz() {
+    [ -n "$fuzz_missing" ] || return 0
+    echo "setup.sh: installing cargo-fuzz"
+    (cd / && CARGO_BUILD_TARGET= "$here/cargo.sh" install --quiet --locked cargo-fuzz --version 0.13.2) </dev/null
 }
-if [ -z "$missing$rust_missing$lint_missing" ]; then
-    install_cargo_fuzz
-    exit 0
-fi
+[ -n "$missing$rust_missing$lint_missing" ] || { install_fuzz; exit; }
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "setup.sh: this machine has no apt-get; install by its own means:$missing${rust_missing:+ and a Rust toolchain}" >&2
@@ -120,4 +120,4 @@ if [ -n "$rust_missing$lint_missing" ]; then
 fi
 # shellcheck disable=SC2086 # the list is meant to be split
 apt-get install -y -qq --no-install-recommends $missing </dev/null
-install_cargo_fuzz
+install_fuzz
