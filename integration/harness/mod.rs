@@ -24,7 +24,7 @@ pub use runtime::{Flavour, LIMIT, Lines, Output, Running, by_systemd, flags_of_a
 pub use sandbox::{Sandbox, runtime_path};
 pub use sockets::{Pty, SocketServer};
 pub use suite::{Case, main, skip};
-pub use sys::{Pidfd, wait_readable};
+pub use sys::Pidfd;
 
 /// The list of a file's tests. A test that isn't listed is dead code, and the compiler says so.
 ///
