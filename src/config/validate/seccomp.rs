@@ -1,10 +1,14 @@
 //! `linux.seccomp`: combinations that make no filter, or one that would stop its own container (config-linux.md,
 //! "Seccomp").
 
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 
 use super::{Facts, Findings};
 use crate::field::Field;
+
+/// The kernel takes 4096 instructions, of which a rule with a condition needs two or more, and profiles have a few hundred
+/// rules. libseccomp's time grows with more than the square of them: 4000 can take ten seconds, 8000 a minute.
+const MOST_RULES: usize = 2048;
 
 pub(super) fn check(facts: &Facts, seccomp: &LinuxSeccomp, found: &mut Findings) {
     let at = Field::at("/linux/seccomp");
@@ -16,6 +20,13 @@ pub(super) fn check(facts: &Facts, seccomp: &LinuxSeccomp, found: &mut Findings)
     if seccomp.listener_metadata().as_ref().is_some_and(|text| !text.is_empty()) && seccomp.listener_path().is_none() {
         let why = "must not be given without listenerPath";
         found.refuse(at.key("listenerMetadata"), why, "add listenerPath, or remove the metadata");
+    }
+    let rules_of =
+        |entry: &LinuxSyscall| entry.names().len() * entry.args().as_ref().map_or(1, |args| args.len().max(1));
+    let rules: usize = seccomp.syscalls().iter().flatten().map(rules_of).fold(0, usize::saturating_add);
+    if rules > MOST_RULES {
+        let why = format!("comes to {rules} rules (names, and for each its conditions); corten takes {MOST_RULES}");
+        found.refuse(at.key("syscalls"), why, "leave out calls that the default action is right for");
     }
     let listens = seccomp.listener_path().is_some();
     for (i, syscall) in seccomp.syscalls().iter().flatten().enumerate() {

@@ -974,9 +974,17 @@ fn a_block_device_without_its_numbers_is_refused() {
     assert!(refused(&[("/linux/resources/blockIO", weights)]).contains("weightDevice[0].major: is required"));
 }
 
-/// Both lists are bounded: what is made of them grows with more than their length.
+/// These lists are bounded: what is made of them grows with more than their length.
 #[test]
-fn more_mounts_or_device_rules_than_anyone_has_are_refused() {
+fn more_mounts_device_rules_or_syscalls_than_anyone_has_are_refused() {
+    let syscalls = |names: usize, args: usize| {
+        let condition = json!({"index": 1, "value": 1, "op": "SCMP_CMP_EQ"});
+        let entry = json!({"names": vec!["read"; names], "action": "SCMP_ACT_LOG", "args": vec![condition; args]});
+        ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [entry]}))
+    };
+    accepted(&[syscalls(2048, 0)]);
+    assert!(refused(&[syscalls(2049, 0)]).contains("syscalls: comes to 2049 rules"));
+    assert!(refused(&[syscalls(41, 50)]).contains("syscalls: comes to 2050 rules"));
     let mounts = |count: usize| ("/mounts", vec![json!({"destination": "/a", "type": "tmpfs"}); count].into());
     let rules = |count: usize| {
         let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "r"});
