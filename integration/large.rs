@@ -1,5 +1,5 @@
 //! Configs of a size that nobody writes: each is refused or planned in a time that grows with its size, not with the square
-//! of it, and so is what is told of it. `LARGE_BYTES` sets their size; what corten reads at most is 8 MiB.
+//! of it, and so is what is told of it. `LARGE_BYTES` sets their size; what corten reads at most is 4 MiB.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use corten::host::Host;
 use corten::host::cgroups::Layout;
 use corten::request::{CgroupDriver, Mode, Request};
 
-/// A twentieth of what is read. The square of what such a file can hold takes minutes in a build for tests.
+/// A tenth of what is read. The square of what such a file can hold takes minutes in a build for tests.
 const BYTES: usize = 400 << 10;
 
 /// For a slow machine with much else to do. A second is usual.
