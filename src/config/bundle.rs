@@ -12,7 +12,7 @@ use crate::fault::{Call, Trouble};
 
 /// The largest file that is read, in bytes. Real ones have 10 to 100 KB, and what a program can be given as arguments and
 /// environment has 2 MiB under the usual limit of its stack (execve(2)). The bound keeps `/dev/zero` from being read, and
-/// what a hostile file takes below 300 MB: a list of the shortest entries becomes a hundred times as large in memory.
+/// what a hostile file takes at some 300 MB: a list of the shortest entries becomes a hundred times as large in memory.
 pub const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Reads and parses a bundle's config.json, or the file of `--config`, which is relative to the working directory.
