@@ -1,5 +1,5 @@
 //! Configs of a size that nobody writes: each is refused or planned in a time that grows with its size, not with the square
-//! of it, and so is what is told of it. `LARGE_BYTES` sets their size; what corten reads at most is 8 MiB.
+//! of it, and so is what is told of it. `LARGE_BYTES` sets their size; what corten reads at most is 4 MiB.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use corten::host::Host;
 use corten::host::cgroups::Layout;
 use corten::request::{CgroupDriver, Mode, Request};
 
-/// A twentieth of what is read. The square of what such a file can hold takes minutes in a build for tests.
-const BYTES: usize = 400 << 10;
+/// A fifth of what is read. The square of what such a file can hold takes minutes in a build for tests.
+const BYTES: usize = 800 << 10;
 
 /// For a slow machine with much else to do. A second is usual.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +25,15 @@ fn bytes() -> usize {
 
 /// `before`, as many items as fit, `after`; `#` in an item is its number.
 fn filled(before: &str, item: &str, after: &str) -> String {
+    repeated(before, item, ",", after)
+}
+
+/// The same without commas: one long string.
+fn run_on(before: &str, item: &str, after: &str) -> String {
+    repeated(before, item, "", after)
+}
+
+fn repeated(before: &str, item: &str, between: &str, after: &str) -> String {
     let mut text = before.to_owned();
     let room = bytes() - after.len();
     let mut number = 0;
@@ -34,7 +43,7 @@ fn filled(before: &str, item: &str, after: &str) -> String {
             break;
         }
         if number > 0 {
-            text.push(',');
+            text.push_str(between);
         }
         text.push_str(&next);
         number += 1;
@@ -152,7 +161,7 @@ fn documents() -> Vec<(&'static str, String)> {
         ),
         (
             "a value with brackets",
-            filled(
+            run_on(
                 &format!("{HEAD}{RUN},{PRIVATE}}},\"annotations\":{{\"org.systemd.property.Abc\":\""),
                 "[[[[[[[[[[[[[[[[",
                 "\"}}",
@@ -160,9 +169,9 @@ fn documents() -> Vec<(&'static str, String)> {
         ),
         (
             "a value with types",
-            filled(
+            run_on(
                 &format!("{HEAD}{RUN},{PRIVATE}}},\"annotations\":{{\"org.systemd.property.Abc\":\""),
-                "@as @as @as [@as [",
+                "[@as ",
                 "\"}}",
             ),
         ),
@@ -172,12 +181,9 @@ fn documents() -> Vec<(&'static str, String)> {
         ("nulls", top("mounts", "null")),
         ("empty objects", top("mounts", "{}")),
         ("nested arrays", top("foreign", "[[[[[[[[]]]]]]]]")),
-        ("nesting without an end", filled(&format!("{HEAD}\"mounts\":"), "[[[[[[[[[[[[[[[[", "").replace(',', "")),
-        (
-            "a number with many digits",
-            filled(&format!("{HEAD}{RUN},\"hostname\":1"), "1111111111111111", "}").replace("1,1", "11"),
-        ),
-        ("a string", filled(&format!("{HEAD}{RUN},{PRIVATE}}},\"hostname\":\""), "aaaaaaaaaaaaaaaaaaaa", "\"}")),
+        ("nesting without an end", run_on(&format!("{HEAD}\"mounts\":"), "[[[[[[[[[[[[[[[[", "")),
+        ("a number with many digits", run_on(&format!("{HEAD}{RUN},\"hostname\":1"), "1111111111111111", "}")),
+        ("a string", run_on(&format!("{HEAD}{RUN},{PRIVATE}}},\"hostname\":\""), "aaaaaaaaaaaaaaaaaaaa", "\"}")),
         ("NUL characters", process("\"env\":[", "\"a=\\u0000\"", "]")),
         ("lines", top("mounts", "\n{\"destination\":\"\"}")),
     ]

@@ -10,10 +10,10 @@ use super::{Config, parse};
 use crate::error::{Error, Result};
 use crate::fault::{Call, Trouble};
 
-/// The largest file that is read, in bytes. Real ones have 10 to 100 KB. What a program can be given as arguments and
-/// environment has 6 MiB at most (execve(2)), so nothing that could run is larger than this; the bound keeps `/dev/zero`
-/// from being read, and the memory that a hostile file takes below a few hundred MB.
-pub const LARGEST: u64 = 8 * 1024 * 1024;
+/// The largest file that is read, in bytes. Real ones have 10 to 100 KB, and what a program can be given as arguments and
+/// environment has 2 MiB under the usual limit of its stack (execve(2)). The bound keeps `/dev/zero` from being read, and
+/// what a hostile file takes at some 300 MB: a list of the shortest entries becomes a hundred times as large in memory.
+pub const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Reads and parses a bundle's config.json, or the file of `--config`, which is relative to the working directory.
 ///
@@ -118,7 +118,7 @@ mod tests {
     fn a_file_without_end_is_refused_in_bounded_time() {
         let start = Instant::now();
         let error = load(Path::new("/"), Some(Path::new("/dev/zero"))).unwrap_err();
-        assert!(error.to_string().contains("larger than 8 MiB"), "{error}");
+        assert!(error.to_string().contains("larger than 4 MiB"), "{error}");
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 
