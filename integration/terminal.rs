@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use serde_json::json;
 
-use crate::harness::{Bundle, BundleBuilder, Case, Lines, Pty, Sandbox, SocketServer, cases};
+use crate::harness::{Bundle, BundleBuilder, Case, LIMIT, Lines, Pty, Sandbox, SocketServer, cases};
 
 pub const CASES: &[Case] = cases![anyone:
     the_console_socket_gets_one_terminal_with_its_name,
@@ -213,8 +213,10 @@ fn a_terminal_that_is_closed_and_opened_anew_goes_on(sb: &Sandbox) {
 
 fn a_slow_reader_gets_the_last_byte(sb: &Sandbox) {
     sb.only_corten("waits for a reader");
-    // More than a pipe holds, so that the last of it is still corten's when the container has ended.
-    let script = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo 0123456789012345678901234567890123456789012345678901234567890123456789; done; echo last";
+    // More than the pipe holds, so that the last of it is still corten's when the container has ended; and less than pipe,
+    // corten and terminal hold together (4 KiB each, and 8 KiB in the kernel's queue for the terminal, small writes counted
+    // dearer), so that the container can end at all.
+    let script = "i=0; while [ $i -lt 150 ]; do i=$((i+1)); echo 0123456789012345678901234567890123456789012345678901234567890123456789; done; echo last";
     let bundle = sb.bundle().busybox().set("/process/terminal", true).args(["sh", "-c", script]).build();
     // How much a pipe holds depends on how many its user has; a small one is small for everybody.
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
@@ -224,7 +226,9 @@ fn a_slow_reader_gets_the_last_byte(sb: &Sandbox) {
     let mut lines = Lines::new(reader);
     // Nobody reads until the init has been gone for longer than corten waits for a silent terminal.
     let stopped = || sb.call(["state", &id]).output().stdout.contains("stopped");
+    let limit = std::time::Instant::now() + LIMIT;
     while !stopped() {
+        assert!(std::time::Instant::now() < limit, "the container waits for a reader");
         std::thread::yield_now();
     }
     let deadline = std::time::Instant::now() + std::time::Duration::from_millis(600);
