@@ -4,17 +4,18 @@
 # The groups are lint, unit, integration, fuzz, vm-fast and vm-full; without any, all of them. The last two are the integration
 # suite in virtual machines, each lane a check of its own (integration/vm/).
 #
-# It ends with what each check came to, what was left out and why, and as its last line the totals over all runners:
-# `corten: N passed, N failed, N skipped`. Passed are tests alone, so the number is what the runners printed. A check
-# that breaks without a failed test (format, clippy, a build, something left behind) counts as one failure, a check that
-# can't run here (no clippy, not root) as one skip. Exit code 0 only when nothing failed.
+# It ends with what each check came to, what was left out and why, the failed tests with what they said, for who sees only
+# the end of a log, and as its last line the totals over all runners: `corten: N passed, N failed, N skipped`. Passed are
+# tests alone, so the number is what the runners printed. A check that breaks without a failed test (format, clippy, a
+# build, something left behind) counts as one failure, a check that can't run here (no clippy, not root) as one skip. Exit
+# code 0 only when nothing failed.
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
 cargo=scripts/cargo.sh
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 [ $# -gt 0 ] || set -- lint unit integration fuzz vm-fast vm-full
-summary=() skipped=()
+summary=() skipped=() failures=()
 passed=0 failed=0 skips=0
 
 # What the runners printed, as "PASSED FAILED SKIPPED". A unit test can't tell its runner that it was skipped, so it
@@ -23,6 +24,16 @@ count() {
     awk '/^test result: / { passed += $4; failed += $6; skipped += $8 }
         /^skipped: / && !seen[$0]++ { passed--; skipped++ }
         END { print passed + 0, failed + 0, skipped + 0 }' "$out"
+}
+
+# The failed tests of what was printed, each with the first lines of its message; without one, the last lines of all.
+failures() {
+    awk '/^test .* \.\.\. FAILED/ { failed = 1 }
+        /^failures:$/ { inside = failed; lines = 0; next }
+        inside && /^---- / { sub(/^---- /, ""); sub(/( stdout)? ----$/, ""); print; lines = 8; next }
+        inside && lines > 0 && NF { print "    " $0; lines-- }
+        /^test result: / { inside = 0 }
+        END { exit !failed }' "$out" || tail -n 8 "$out" | sed 's/^/    /'
 }
 
 check() { # NAME COMMAND...: runs a check, adds its tests to the totals and keeps its result in words
@@ -37,6 +48,7 @@ check() { # NAME COMMAND...: runs a check, adds its tests to the totals and keep
     [ -n "$good" ] || word=FAILED
     [ $((p + f + s)) -le 1 ] || numbers=", $p passed, $f failed, $s skipped"
     summary+=("$(printf '%-22s %s%s, %d s' "$name" "$word" "$numbers" $((SECONDS - begun)))")
+    [ "$word" = ok ] || failures+=("$name: $(failures)")
     while read -r line; do skipped+=("$name: $line"); done < <(sed -n 's/^skipped:\{0,1\} //p' "$out" | sort -u)
 }
 
@@ -117,5 +129,6 @@ done
 printf '\n'
 printf '%s\n' "${summary[@]}"
 [ ${#skipped[@]} = 0 ] || printf 'skipped: %s\n' "${skipped[@]}"
+[ ${#failures[@]} = 0 ] || printf '\nfailed: %s\n' "${failures[@]}"
 printf '\ncorten: %d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skips"
 [ "$failed" = 0 ]
