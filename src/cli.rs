@@ -17,6 +17,7 @@ use crate::log;
 
 mod amount;
 mod duration;
+mod exec;
 mod globals;
 mod refusal;
 mod similar;
@@ -43,6 +44,7 @@ impl Invocation {
             Verb::Create(CreateArgs { launch, .. }) | Verb::Run(RunArgs { launch, .. }) => {
                 crate::request::listen_fds().saturating_add(launch.preserve_fds)
             }
+            Verb::Exec(args) => args.preserve_fds,
             _ => 0,
         }
     }
@@ -54,6 +56,7 @@ impl Invocation {
             Verb::Create(args) => (&args.launch.bundle, args.launch.config.as_ref()),
             Verb::Run(args) => (&args.launch.bundle, args.launch.config.as_ref()),
             Verb::Plan(args) | Verb::Check(args) => (&args.bundle, args.config.as_ref()),
+            Verb::Exec(args) => return std::path::absolute(args.process.as_ref()?).ok(),
             Verb::Update(args) => match args.resources.as_deref()? {
                 stdin if stdin == Path::new("-") => return Some(PathBuf::from("stdin")),
                 file => return std::path::absolute(file).ok(),

@@ -148,8 +148,8 @@ pub enum Error {
     },
 
     /// The init was killed, or vanished, before it said that it was ready.
-    #[error("container init {how} at {stage} step {index} ({sentence})", stage = stage.name())]
-    InitDied { how: String, stage: Stage, index: usize, sentence: String, field: Field, hint: String },
+    #[error("{who} {how} at {stage} step {index} ({sentence})", stage = stage.name())]
+    InitDied { who: &'static str, how: String, stage: Stage, index: usize, sentence: String, field: Field, hint: String },
 
     /// The program that the container is to run can't be run. The call tells whether it wasn't found
     /// ([`Call::FindExecutable`]) or execve refused it.
@@ -223,7 +223,7 @@ impl Error {
         self
     }
 
-    /// The exit code of the command: 3 for an unknown command, otherwise 1 as runc has it (`exec` adds its own rule).
+    /// The exit code of the command: 3 for an unknown command, otherwise 1 as runc has it; `exec` has a rule of its own.
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::UnknownCommand(_) => 3,

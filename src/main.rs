@@ -43,13 +43,14 @@ fn run(invocation: Invocation) -> ExitCode {
     kernel::pretend_lacks(invocation.globals.kernel_gaps());
     let sealed = invocation.verb.enters_a_container().then(seal::seal).transpose();
     let (verb, id) = (invocation.verb.name(), invocation.verb.id().map(str::to_owned));
+    let failed = invocation.verb.clone();
     // Taken now: the command may leave the working directory.
     let config = invocation.config_path();
     let mut log = match Log::open(&invocation.globals.log) {
         Ok(log) => log,
         Err(error) => {
             Log::stderr().fail(&explain::render(&error, &Context::of(verb, id.as_deref())));
-            return code(error.exit_code());
+            return code(failed.failure_code(&error));
         }
     };
     let outcome = sealed.and_then(|image| {
@@ -73,7 +74,7 @@ fn run(invocation: Invocation) -> ExitCode {
                 ..Context::of(verb, id.as_deref())
             };
             log.fail(&explain::render(&error, &context));
-            code(error.exit_code())
+            code(failed.failure_code(&error))
         }
     }
 }

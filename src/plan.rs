@@ -4,6 +4,8 @@
 //! [`Step`]s. Running a container is interpreting those lists (`process/`). The order of the steps is the security
 //! property of a runtime, so it stands here where a test can read it, and nowhere else.
 
+pub mod exec;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -12,6 +12,20 @@ pub enum Mode {
         detach: bool,
         keep: bool,
     },
+    /// `exec`: one more process in a container that is there; else as `Run`.
+    Exec {
+        detach: bool,
+    },
+}
+
+impl Mode {
+    /// Whether corten leaves the process behind rather than staying until it ends.
+    pub fn leaves(self) -> bool {
+        match self {
+            Mode::Create => true,
+            Mode::Run { detach, .. } | Mode::Exec { detach } => detach,
+        }
+    }
 }
 
 /// Who makes the control groups.
@@ -27,7 +41,7 @@ pub enum CgroupDriver {
     Disabled,
 }
 
-/// One call of `create` or `run`.
+/// One call of `create`, `run` or `exec`.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub id: String,

@@ -43,6 +43,8 @@ impl Slot {
     pub const AGENT: Slot = Slot(12);
     /// The working directory, once it is checked.
     pub const CHECKED_CWD: Slot = Slot(13);
+    /// A pidfd of the init of the container that an `exec` enters.
+    pub const INIT: Slot = Slot(14);
     /// The first number that a planner may hand out.
     pub const FIRST_FREE: u16 = 16;
 }

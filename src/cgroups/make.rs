@@ -10,7 +10,7 @@ use super::delegate::delegate;
 use super::file::{c_string, read, write};
 use super::freeze::would_freeze;
 use super::members::listed;
-use super::{Make, Op, Version, devices, tree};
+use super::{Make, Op, Version, devices, open, tree};
 use crate::fault::{Call, During, Effect, Trouble};
 use crate::slots::Slots;
 use crate::sys::{file, path};
@@ -22,6 +22,7 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             Err(trouble) if make.optional && is_forbidden(trouble.errno) => Ok(()),
             made => made,
         },
+        Op::Open(step) => open::open(step, slots),
         Op::Write { file, value } => write(path_of(file), value.to_bytes()),
         Op::WriteFirst { choices } => write_first(choices),
         Op::WriteIfPresent { file, value } => match write(path_of(file), value.to_bytes()) {

@@ -14,6 +14,7 @@ pub mod make;
 pub mod members;
 pub mod oom;
 pub mod oom_events;
+mod open;
 pub mod plan;
 pub mod reason;
 pub mod remove;
@@ -37,6 +38,8 @@ pub enum Op {
     /// Host: make the cgroup with all that is missing above it, and open what the child needs to enter it: `tasks` of a
     /// hierarchy of version 1, the directory of version 2.
     Make(Box<Make>),
+    /// Host: the same for a cgroup that is there, which one more process enters.
+    Open(Box<Open>),
     /// Host, on the child: have systemd start the unit that the child is in, and wait until it is there.
     StartUnit(Box<systemd::StartUnit>),
     /// Host, on the child: move it to the cgroup of a hierarchy where it isn't there yet.
@@ -94,6 +97,26 @@ pub struct Make {
     pub optional: bool,
 }
 
+/// What it takes to open a container's cgroup, or one below it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Open {
+    pub version: Version,
+    /// As /proc/self/cgroup names it, for a sentence.
+    pub hierarchy: String,
+    /// Where the hierarchy is mounted; absolute.
+    pub mount: PathBuf,
+    /// The container's cgroup, relative to the mount.
+    pub path: PathBuf,
+    /// The one that is meant, relative to that; `None` for the container's own.
+    pub below: Option<PathBuf>,
+    /// The container's init: where the container's own cgroup may have no processes, its one is taken.
+    pub init: i32,
+    /// `create` may have gone without the cgroup: see [`Make::optional`].
+    pub optional: bool,
+    /// Filled with what lets a child enter.
+    pub slot: Slot,
+}
+
 /// A cgroup of version 2, and what may be done with devices in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceProgram {
@@ -126,6 +149,10 @@ pub fn render(op: &Op) -> String {
         Op::Make(make) => {
             let optional = if make.optional { ", if that is permitted" } else { "" };
             format!("make the cgroup {}{optional}", make.mount.join(&make.path).display())
+        }
+        Op::Open(open) => {
+            let below = open.below.as_deref().map(|below| format!("/{}", below.display())).unwrap_or_default();
+            format!("open the cgroup {}{below}", open.mount.join(&open.path).display())
         }
         Op::StartUnit(start) => format!("start {} of {} with the child in it", start.unit.name, start.unit.slice),
         Op::Move(step) if step.must_be_there => format!("find the child in {}", step.mount.join(&step.path).display()),

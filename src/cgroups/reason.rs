@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 
 use super::file::read;
 use super::make::inhabitants;
-use super::{Make, Op};
+use super::{Make, Op, Open};
 use crate::fault::{Call, Trouble};
 
 /// What the kernel's errno doesn't say; engines match some of these words.
@@ -56,6 +56,7 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             choices.first().and_then(|(file, _)| file_hint(&path_of(file.to_bytes()), trouble))
         }
         Op::WriteLate { name, .. } => file_hint(Path::new(name), trouble),
+        Op::Open(open) => open_hint(open, trouble.errno),
         Op::Enter { hierarchy, .. } => enter_hint(hierarchy, trouble.errno),
         _ => None,
     }
@@ -90,6 +91,17 @@ fn make_hint(make: &Make, trouble: Trouble) -> Option<&'static str> {
             Some("the kernel has no room for more cgroups: /proc/cgroups counts them, removed ones may linger")
         }
         Errno::ENOENT if make.fill_cpuset => Some("the hierarchy must be mounted with the option cpuset, not noprefix"),
+        _ => None,
+    }
+}
+
+fn open_hint(open: &Open, errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::ENOENT if open.below.is_some() => Some("--cgroup names a cgroup that exists, below the container's own"),
+        Errno::EBUSY => Some(
+            "the container's cgroup hands controllers down and may have no processes: name one below it with --cgroup",
+        ),
+        Errno::EACCES | Errno::EPERM if !geteuid().is_root() => Some(DELEGATE),
         _ => None,
     }
 }

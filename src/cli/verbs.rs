@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+pub use super::exec::ExecArgs;
 pub use super::update::UpdateArgs;
 use super::{Entry, augment, read_as};
+use crate::error::Error;
 
 macro_rules! verbs {
     ($($(#[$mark:ident])* $variant:ident($args:ty) = $name:literal, $about:literal, $examples:expr;)+) => {
@@ -78,6 +80,12 @@ Examples:
   corten spec --with-rootfs -b /tmp/web    # a bundle that runs
   corten run -b /tmp/web web
   corten run --detach --pid-file /tmp/web.pid -b /tmp/web web";
+    #[enters] Exec(Box<ExecArgs>) = "exec", "Run one more program in a container", "\
+Examples:
+  corten exec web /probe uname
+  corten exec --env DEBUG=1 --cwd /tmp web /probe env
+  corten exec --user 1000:1000 --cap NET_ADMIN web /probe id
+  corten exec --detach --pid-file /tmp/more.pid web /probe sleep 60";
     State(StateArgs) = "state", "Print a container's state as JSON", "\
 Examples:
   corten state web";
@@ -159,12 +167,21 @@ Examples:
 }
 
 impl Verb {
+    /// The exit code of a call that went wrong: that of `exec` must not be taken for its program's.
+    pub fn failure_code(&self, error: &Error) -> i32 {
+        match self {
+            Verb::Exec(_) => 255,
+            _ => error.exit_code(),
+        }
+    }
+
     /// The container that the verb is about; with `--regex` the expression.
     pub fn id(&self) -> Option<&str> {
         match self {
             Verb::Create(args) => Some(&args.launch.id),
             Verb::Run(args) => Some(&args.launch.id),
             Verb::Start(args) => Some(&args.id),
+            Verb::Exec(args) => Some(&args.id),
             Verb::State(args) => Some(&args.id),
             Verb::Kill(args) => Some(&args.id),
             Verb::Pause(args) => Some(&args.id),

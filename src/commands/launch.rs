@@ -1,5 +1,6 @@
 //! What `create` and `run` have in common: from the command line to a container.
 
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -18,7 +19,7 @@ use crate::process::init::Injection;
 use crate::process::launch::Launched;
 use crate::process::notify;
 use crate::request::{CgroupDriver, Mode, NotifyAddress, NotifySocket, Request};
-use crate::sys::tty;
+use crate::sys::{socket, tty};
 
 /// The request behind a command line.
 pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Request> {
@@ -96,7 +97,7 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     log.debug(|| unknown_properties(&config));
     warnings(&config.warnings, &plan).into_iter().for_each(|warning| log.warn(warning));
     let injections: Vec<_> = globals.fault.iter().map(injection).collect();
-    let creation = Creation { spec: &config.spec, request, plan: &plan, injections: &injections };
+    let creation = Creation { spec: &config.spec, config: &config.bytes, request, plan: &plan, injections: &injections };
     let mut store = Store::open(&globals.root)?;
     let mut warnings = Vec::new();
     let created = create::create(&mut store, &creation, &mut warnings);
@@ -134,18 +135,23 @@ fn unknown_properties(config: &Config) -> String {
 }
 
 /// How long each of the child's steps took, as far as it has come: one line, so that the log stays one entry.
-fn timings(plan: &Plan, launched: &Launched) -> String {
+pub(super) fn timings(plan: &Plan, launched: &Launched) -> String {
     let steps = [Stage::StageOne, Stage::StageTwo, Stage::Start].map(|stage| plan.steps(stage)).concat();
     let begun: Vec<_> = (0..steps.len()).map(|ordinal| launched.page.time(ordinal)).collect();
     let took = steps.iter().zip(begun.windows(2)).filter(|(_, times)| times[0] > 0 && times[1] > times[0]);
     let words = took.map(|(step, times)| format!("{} {} µs", plan::render(&step.op), (times[1] - times[0]) / 1000));
-    format!("steps of the init: {}", words.collect::<Vec<_>>().join("; "))
+    format!("steps of the new process: {}", words.collect::<Vec<_>>().join("; "))
 }
 
-fn injection(point: &FaultPoint) -> Injection {
+pub(super) fn injection(point: &FaultPoint) -> Injection {
     let errno = match point.how {
         Injected::Errno(errno) => Some(errno),
         Injected::Kill => None,
     };
     Injection { stage: point.stage, step: point.step, errno }
+}
+
+/// The master of a terminal, out of corten's own socket.
+pub(super) fn terminal(console: Option<RawFd>) -> Result<Option<OwnedFd>> {
+    console.map(|socket| socket::receive_last(socket).doing(|| "receive the terminal")).transpose()
 }

@@ -10,6 +10,7 @@ pub mod create;
 pub mod delete;
 pub mod demo;
 pub mod events;
+pub mod exec;
 pub mod features;
 pub mod kill;
 // Open for the fuzz targets, which read, validate and plan as the commands do.
@@ -36,6 +37,7 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::Create(args) => create::run(&globals, args, log),
         Verb::Start(args) => start::run(&globals, args, log),
         Verb::Run(args) => run::run(&globals, args, log),
+        Verb::Exec(args) => exec::run(&globals, *args, log),
         Verb::State(args) => state::run(&globals, args, log),
         Verb::Kill(args) => kill::run(&globals, args, log),
         Verb::Pause(args) => pause::run(&globals, args, log),

@@ -1,16 +1,13 @@
 //! `corten run ID`: creates a container, starts it, and, unless it is detached, stays until it ends and deletes it.
 
-use std::os::fd::{OwnedFd, RawFd};
-
 use super::launch;
 use crate::cli::{Globals, RunArgs};
 use crate::container::{ContainerId, Record, Store, Warning, delete, notify, start};
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::log::Log;
 use crate::process::foreground::{self, Signals};
 use crate::process::launch::Launched;
 use crate::request::Mode;
-use crate::sys::socket;
 
 pub fn run(globals: &Globals, args: RunArgs, log: &mut Log) -> Result<i32> {
     let mode = Mode::Run { detach: args.detach, keep: args.keep };
@@ -32,7 +29,7 @@ pub fn run(globals: &Globals, args: RunArgs, log: &mut Log) -> Result<i32> {
     let mut warnings = Vec::new();
     let relay = notify::relay(notify, &record, None, None, &mut warnings);
     tell(warnings, log);
-    let end = terminal(console).and_then(|terminal| {
+    let end = launch::terminal(console).and_then(|terminal| {
         log.succeeded();
         foreground::wait_for(pid, &signals, terminal, relay)
     });
@@ -58,9 +55,4 @@ fn started(globals: &Globals, record: &Record, log: &mut Log) -> Result {
 
 fn tell(warnings: Vec<Warning>, log: &mut Log) {
     warnings.into_iter().for_each(|warning| log.warn(warning));
-}
-
-/// The master of the container's terminal, out of corten's own socket.
-fn terminal(console: Option<RawFd>) -> Result<Option<OwnedFd>> {
-    console.map(|socket| socket::receive_last(socket).doing(|| "receive the terminal")).transpose()
 }

@@ -14,7 +14,7 @@ use super::dir::STEPS;
 use super::init::Init;
 use super::status::Status;
 use super::store::Guard;
-use super::{ContainerId, Record, Store, Warning, fifo, handover, notify, oom};
+use super::{ContainerId, Record, Store, Warning, fifo, notify, oom};
 use crate::cgroups::remove::{self, Members};
 use crate::cgroups::{Group, Op as CgroupOp, group, systemd};
 use crate::error::{Doing, Error, Result, SystemdTrouble};
@@ -25,13 +25,15 @@ use crate::process::hooks::{self, Kind, Place};
 use crate::process::init::Injection;
 use crate::process::launch::{self, Launch, Launched};
 use crate::process::page::Page;
-use crate::process::{Op as ProcessOp, report};
+use crate::process::{Op as ProcessOp, handover, report};
 use crate::request::{Mode, Request};
 use crate::sys::wait;
 
 /// All that a creation starts from.
 pub struct Creation<'a> {
     pub spec: &'a Spec,
+    /// The config.json behind it.
+    pub config: &'a [u8],
     pub request: &'a Request,
     pub plan: &'a Plan,
     pub injections: &'a [Injection],
@@ -48,6 +50,7 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
     systemd::refuse_taken(&creation.plan.group).map_err(|error| error.field(Field::at("/linux/cgroupsPath")))?;
     let mut record = new_record(creation);
     let guard = store.create(&id, &record)?;
+    guard.save_config(creation.config)?;
     let launched = match creation.launch(&guard, &mut record) {
         Ok(launched) => launched,
         Err((error, pid)) => {
@@ -81,6 +84,7 @@ fn new_record(creation: &Creation) -> Record {
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         poststart: hooks.poststart,
         poststop: hooks.poststop,
+        no_new_keyring: request.no_new_keyring,
         private_pid_namespace: plan.launch.private_pid(),
         group,
         has_process: spec.process().is_some(),
@@ -105,7 +109,7 @@ impl Creation<'_> {
                 let page = self.make_page(guard).map_err(|error| (error, None))?;
                 (Some(fifo.into_raw_fd()), Some(page))
             }
-            Mode::Run { .. } => (None, None),
+            Mode::Run { .. } | Mode::Exec { .. } => (None, None),
         };
         let notify = self.make_notify(guard).map_err(|error| (error, None))?;
         let take_terminal = record.terminal && self.request.console_socket.is_none();
@@ -119,7 +123,17 @@ impl Creation<'_> {
         };
         let cache = Some(guard.root());
         let launch =
-            Launch { plan: self.plan, state, fifo, cache, page, injections: self.injections, record: &mut save };
+            Launch {
+                plan: self.plan,
+                state,
+                fifo,
+                exec: false,
+                init: None,
+                cache,
+                page,
+                injections: self.injections,
+                record: &mut save,
+            };
         match launch::launch(launch, take_terminal) {
             Ok(launched) => Ok(Launched { notify, ..launched }),
             Err(failure) => Err((failure.error, failure.pid)),
@@ -131,7 +145,7 @@ impl Creation<'_> {
         match (&self.request.notify_socket, self.request.mode) {
             (None, _) => Ok(None),
             (Some(_), Mode::Create) => notify::make_directory(guard).map(|()| None),
-            (Some(_), Mode::Run { .. }) => notify::make_directory(guard).and_then(|()| notify::bind(guard)).map(Some),
+            (Some(_), _) => notify::make_directory(guard).and_then(|()| notify::bind(guard)).map(Some),
         }
     }
 

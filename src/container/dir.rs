@@ -31,6 +31,8 @@ pub const STATE: &str = "state.json";
 pub(super) const STATE_NEXT: &str = "state.json.next";
 /// The page in which the init notes its steps; laid out by `process/`, removed by `start`.
 pub const STEPS: &str = "steps";
+/// The config.json that the container was created with: the bundle's may be another by now.
+const CONFIG: &str = "config.json";
 /// Directories in a container's directory are of other parts' making; nobody nests them deeper.
 const DEPTH: usize = 8;
 
@@ -74,16 +76,26 @@ impl StateDir {
 
     /// Reads state.json; [`Error::DamagedState`] when it isn't there or isn't ours.
     pub fn load(&self) -> Result<Record> {
+        Record::parse(self.id.as_str(), &self.read(STATE)?)
+    }
+
+    /// The bytes of the config.json that the container was created with.
+    pub fn read_config(&self) -> Result<Vec<u8>> {
+        self.read(CONFIG)
+    }
+
+    /// Reads a file of corten's own.
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
         let damaged = |why: String| Error::DamagedState { id: self.id.to_string(), why };
         // O_NONBLOCK: were it a fifo, opening it must not wait for a writer.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mut bytes = Vec::new();
-        match openat(&self.fd, STATE, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd).read_to_end(&mut bytes).map_err(|e| damaged(format!("{STATE}: {e}")))?,
+        match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd).read_to_end(&mut bytes).map_err(|e| damaged(format!("{name}: {e}")))?,
             Err(Errno::ENOENT) if self.is_removed() => return Err(self.no_such()),
-            Err(errno) => return Err(damaged(format!("{STATE}: {}", crate::fault::words(errno)))),
+            Err(errno) => return Err(damaged(format!("{name}: {}", crate::fault::words(errno)))),
         };
-        Record::parse(self.id.as_str(), &bytes)
+        Ok(bytes)
     }
 
     /// The container's status, from this directory, /proc and the freezer of its cgroup.
@@ -195,15 +207,23 @@ impl Locked {
         self.dir.status_with(record, false)
     }
 
+    /// Keeps the config.json that the container is created with.
+    pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write(CONFIG, bytes)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let doing = || format!("write {}", self.child(name));
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(&self.dir.fd, name, flags, Mode::from_bits_truncate(0o600)).during(Call::Open).doing(doing)?;
+        File::from(fd).write_all(bytes).map_err(|e| Error::io(doing(), Call::Write, &e))
+    }
+
     /// Replaces state.json at once: readers see the old one or the new one. Nothing is synced to the disk, because
     /// no container outlives the machine.
     pub fn save(&self, record: &Record) -> Result<()> {
-        let bytes = record.render()?;
         let doing = || format!("write {}", self.child(STATE));
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd =
-            openat(&self.dir.fd, STATE_NEXT, flags, Mode::from_bits_truncate(0o600)).during(Call::Open).doing(doing)?;
-        File::from(fd).write_all(&bytes).map_err(|e| Error::io(doing(), Call::Write, &e))?;
+        self.write(STATE_NEXT, &record.render()?)?;
         renameat(&self.dir.fd, STATE_NEXT, &self.dir.fd, STATE).during(Call::Rename).doing(doing)
     }
 

@@ -2,17 +2,17 @@
 //! it. These verbs never read config.json again; everything they need stands in the container's `state.json`.
 //!
 //! Locks: `create`, `start`, `pause`, `resume`, `update` and `delete` hold the container's lock from their first look to
-//! their last effect, so two of them never overlap. `state`, `list`, `ps` and `kill` take no lock: they must answer (and end
-//! a container) while a slow hook holds up one of the others.
+//! their last effect, so two of them never overlap. `state`, `list`, `ps`, `kill` and `exec` take no lock: they must answer
+//! (and end a container) while a slow hook holds up one of the others.
 
 pub mod create;
 pub mod delete;
 pub mod dir;
 pub mod events;
+pub mod exec;
 pub mod fifo;
 #[cfg(test)]
 mod fixture;
-pub mod handover;
 pub mod id;
 pub mod init;
 pub mod kill;

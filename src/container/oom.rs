@@ -7,7 +7,7 @@ use crate::field::Field;
 /// Says of an init that died without a word that it was the OOM killer, if its cgroup has counted such a kill. While a
 /// container is made nobody else is in there.
 pub fn explain(error: Error, group: &Group) -> Error {
-    let Error::InitDied { stage, index, sentence, .. } = &error else { return error };
+    let Error::InitDied { who, stage, index, sentence, .. } = &error else { return error };
     let Some(kill) = oom::probe(group) else { return error };
     let field = Field::at("/linux/resources/memory/limit");
     let hint = match kill.limit {
@@ -17,6 +17,7 @@ pub fn explain(error: Error, group: &Group) -> Error {
         None => "the container has no limit of its own: a cgroup above it, or the machine, is out of memory".to_owned(),
     };
     Error::InitDied {
+        who,
         // The words of runc, which its users look for.
         how: "was OOM-killed (memory limit too low?)".to_owned(),
         stage: *stage,
@@ -35,6 +36,7 @@ mod tests {
 
     fn died() -> Error {
         Error::InitDied {
+            who: "container init",
             how: "was killed by SIGKILL".into(),
             stage: Stage::StageTwo,
             index: 3,

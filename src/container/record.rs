@@ -46,6 +46,9 @@ pub struct Record {
     /// config.json has a `process`; without one the container can be made but not started.
     pub has_process: bool,
     pub terminal: bool,
+    /// It keeps its caller's session keyring.
+    #[serde(default)]
+    pub no_new_keyring: bool,
     /// The NOTIFY_SOCKET of who called `create`. The container then has a socket of its own, which `start` serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify_socket: Option<String>,
@@ -70,6 +73,7 @@ impl Record {
             group: Group::default(),
             has_process: true,
             terminal: false,
+            no_new_keyring: false,
             notify_socket: None,
         }
     }

@@ -1,15 +1,16 @@
 //! The effects of this domain on the host before clone, and in stage one after clone. What the host does to the fresh
 //! child stands in `adopt.rs`.
 
+use std::ffi::CString;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
 use crate::namespaces::idmap::{Map, Range};
-use crate::namespaces::{IdKind, Kind, Op};
+use crate::namespaces::{IdKind, Kind, Kinds, Op};
 use crate::slots::{Slot, Slots};
-use crate::sys::{descriptor, file, identity, namespace, path, property};
+use crate::sys::{descriptor, file, identity, namespace, path, pidfd, property};
 
 /// Host, before clone.
 pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
@@ -20,6 +21,10 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             let fd = path::open(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)?;
             slots.put(*slot, fd);
             check_kind(fd, *kind)
+        }
+        Op::BearInPid { file } => {
+            let kinds = Kinds(Kind::Pid.flag());
+            join_init(kinds, std::slice::from_ref(&(Kind::Pid, file.clone())), slots)
         }
         _ => Err(misplaced()),
     }
@@ -39,6 +44,7 @@ fn check_kind(fd: RawFd, kind: Kind) -> Effect {
 pub fn apply(op: &Op, slots: &Slots) -> Effect {
     match op {
         Op::Join { kind, slot } => namespace::join(slots.get(*slot)?, kind.flag()),
+        Op::JoinInit { kinds, files } => join_init(*kinds, files, slots),
         Op::Unshare { kinds } => namespace::unshare(kinds.0),
         Op::Become { uid, gid } => {
             identity::set_gid(*gid)?;
@@ -71,6 +77,39 @@ pub fn apply(op: &Op, slots: &Slots) -> Effect {
         Op::LoopbackUp => namespace::interface_up(b"lo"),
         _ => Err(misplaced()),
     }
+}
+
+/// Joins namespaces of a container's init. By its pidfd the kernel joins all or none, and never those of a process that
+/// has only got the pid (setns(2), Linux 5.8).
+fn join_init(kinds: Kinds, files: &[(Kind, CString)], slots: &Slots) -> Effect {
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    let Some(init) = slots.find(Slot::INIT) else { return join_files(files, slots) };
+    match namespace::join(init, kinds.0) {
+        // Before, a descriptor that is no namespace's was refused.
+        // Before, a descriptor that is no namespace's was refused. The files were the init's if it lives still.
+        Err(Trouble { errno: Errno::EINVAL, .. }) => join_files(files, slots).and_then(|()| pidfd::check(init)),
+        joined => joined,
+    }
+}
+
+/// All are opened before the first is joined: with the user or the mount namespace the right to that may go.
+fn join_files(files: &[(Kind, CString)], slots: &Slots) -> Effect {
+    let proc = slots.get(Slot::HOST_PROC)?;
+    let mut opened = [-1; Kind::ALL.len()];
+    let mut joined = Ok(());
+    for ((_, file), place) in files.iter().zip(&mut opened) {
+        match path::open(proc, file, libc::O_RDONLY, 0) {
+            Ok(fd) => *place = fd,
+            Err(trouble) => joined = joined.and(Err(trouble)),
+        }
+    }
+    for ((kind, _), fd) in files.iter().zip(opened) {
+        joined = joined.and_then(|()| namespace::join(fd, kind.flag()));
+    }
+    opened.iter().filter(|fd| **fd >= 0).for_each(|fd| file::close(*fd));
+    joined
 }
 
 /// Whether the caller's user namespace has this map, in whichever order its lines are. The kernel writes the outer ids as

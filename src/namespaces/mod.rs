@@ -141,6 +141,12 @@ pub enum Op {
     Map { ids: IdKind, map: idmap::Map, by_helper: bool },
     /// Join the opened namespace.
     Join { kind: Kind, slot: Slot },
+    /// Host: have the child born in the pid namespace of the container whose init stands in [`Slot::INIT`], so that no
+    /// second fork is needed. `file` is for kernels before 5.8, below the host's /proc.
+    BearInPid { file: CString },
+    /// Join these namespaces of the container whose init stands in [`Slot::INIT`], all at once; by their files, one by one
+    /// in this order, where the kernel can't.
+    JoinInit { kinds: Kinds, files: Vec<(Kind, CString)> },
     /// Make new namespaces for the caller (for pid and time: for its children).
     Unshare { kinds: Kinds },
     /// Become this id of the user namespace, with all capabilities in it.
@@ -169,6 +175,8 @@ pub fn render(op: &Op) -> String {
             format!("map {} ids {}{by}", ids.name(), map.words())
         }
         Op::Join { kind, .. } => format!("join the {} namespace", kind.name()),
+        Op::BearInPid { .. } => "have the child born in the container's pid namespace".to_owned(),
+        Op::JoinInit { kinds, .. } => format!("join the container's namespaces: {}", kinds.list()),
         Op::Unshare { kinds } => format!("make new namespaces: {}", kinds.list()),
         Op::Become { uid, gid } => format!("become uid {uid} gid {gid} of the user namespace"),
         Op::BecomeItsRoot => "become root of the user namespace".to_owned(),

@@ -1,6 +1,8 @@
 //! How a container gets its namespaces: what clone makes, what is joined, what is unshared, and whether a second fork
 //! is needed. Pure; the table is tested for every combination of eight kinds that are kept, new or joined.
 
+pub mod entry;
+
 use std::ffi::CString;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};

@@ -4,10 +4,10 @@
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
-use crate::process::Op;
+use crate::process::{Op, handover};
 use crate::sys::property;
 
-/// Carries out a step of the adopt list on the child `pid`.
+/// Carries out a step of the adopt or the ready list on the child `pid`.
 pub fn apply_adopt(op: &Op, pid: i32) -> Effect {
     match op {
         Op::RaiseLimit { resource, hard, .. } => {
@@ -17,6 +17,8 @@ pub fn apply_adopt(op: &Op, pid: i32) -> Effect {
         }
         Op::OomScoreAdjust { value, .. } => std::fs::write(format!("/proc/{pid}/oom_score_adj"), value.to_string())
             .map_err(|error| Trouble::new(Call::Write, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))),
+        Op::WritePidFile { path } => handover::write_pid_file(path, pid),
+        Op::SendPidfd { path } => handover::send_pidfd(path, pid),
         _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
     }
 }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use crate::fault::{Call, Effect, Trouble};
 use crate::process::{Op, console, cwd};
 use crate::slots::{Slot, Slots};
-use crate::sys::{capability, descriptor, file, identity, path, property, wait};
+use crate::sys::{affinity, capability, descriptor, file, identity, path, property, wait};
 
 /// linux/magic.h
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
@@ -44,6 +44,8 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             slots.put(Slot::AGENT, fd);
             Ok(())
         }
+        Op::Undumpable => property::set_dumpable(false),
+        Op::Affinity { cpus, .. } => affinity::set(cpus),
         _ => Err(misplaced()),
     }
 }
@@ -79,6 +81,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
         Op::SelinuxKeyring { label } => write_host_proc(slots, c"self/attr/keycreate", label)?,
         // A line feed is no label (proc_pid_attr(5)).
         Op::SelinuxKeyringEnd => write_host_proc(slots, c"self/attr/keycreate", c"\n")?,
+        Op::Affinity { cpus, .. } => affinity::set(cpus)?,
         Op::NoNewPrivileges => property::set_no_new_privileges()?,
         Op::Scheduler { attr, .. } => property::set_scheduler(attr)?,
         Op::IoPriority { value, .. } => property::set_io_priority(*value)?,

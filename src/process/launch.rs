@@ -29,6 +29,10 @@ pub struct Launch<'a> {
     pub state: StateJson,
     /// The exec fifo, opened for reading and writing, when the init is to wait for `start`.
     pub fifo: Option<RawFd>,
+    /// One more process enters a container; `state` is the container's own then.
+    pub exec: bool,
+    /// A pidfd of that container's init, where the kernel has such.
+    pub init: Option<RawFd>,
     /// The state root, where compiled filters are kept.
     pub cache: Option<BorrowedFd<'a>>,
     /// The file behind the step page; anonymous memory without.
@@ -155,12 +159,19 @@ impl Launch<'_> {
 
     fn clone_error(&self, trouble: Trouble) -> Error {
         let kinds = self.plan.launch.clone;
-        let doing = if kinds.is_empty() {
+        let doing = if self.exec {
+            "clone a process into the container".to_owned()
+        } else if kinds.is_empty() {
             "clone the init".to_owned()
         } else {
             format!("clone the init with new namespaces: {}", kinds.list())
         };
         Error::os(doing, trouble).field(Field::at("/linux/namespaces"))
+    }
+
+    /// Who it is that is launched, for a sentence.
+    fn who(&self) -> &'static str {
+        if self.exec { "exec process" } else { "container init" }
     }
 
     pub(super) fn injected(&self, stage: Stage, index: usize) -> Effect {
@@ -211,7 +222,7 @@ impl Conversation<'_, '_> {
         }
         loop {
             let (message, descriptor) =
-                Message::receive_with_descriptor(self.control).map_err(|t| Error::os("hear from the init", t))?;
+                Message::receive_with_descriptor(self.control).map_err(|t| Error::os(format!("hear from the {}", self.launch.who()), t))?;
             match message {
                 Some(Message::Handed(kind)) => {
                     self.handed.extend(descriptor.map(|fd| Handed { file: socket::own(fd).into(), kind }))
@@ -256,8 +267,11 @@ impl Conversation<'_, '_> {
         let failed = |doing, trouble| Error::os(doing, trouble).field(Field::at("/linux/seccomp/listenerPath"));
         let fd = fd.map_err(|trouble| failed("take the listener of the seccomp filter".to_owned(), trouble))?;
         let (Some(agent), Some(listener)) = (self.agent, &self.launch.plan.exec.listener) else { return Ok(()) };
-        let state = StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() };
-        seccomp::listener::hand_over(agent, fd.as_raw_fd(), listener, &state).map_err(|trouble| {
+        let state = match self.launch.exec {
+            true => self.launch.state.clone(),
+            false => StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() },
+        };
+        seccomp::listener::hand_over(agent, fd.as_raw_fd(), listener, self.pid, &state).map_err(|trouble| {
             failed(format!("hand the seccomp listener to its agent {}", listener.path.display()), trouble)
         })
     }
@@ -277,16 +291,16 @@ impl Conversation<'_, '_> {
             self.pid = second;
         }
         self.reaped = true;
-        let end = wait::wait(self.pid).map_err(|t| Error::os("learn how the init ended", t))?;
+        let end = wait::wait(self.pid).map_err(|t| Error::os(format!("learn how the {} ended", self.launch.who()), t))?;
         let step = usize::from(step);
-        Err(report::died(&self.launch.told(stage, step), stage, step, &report::render_end(end)))
+        Err(report::died(self.launch.who(), &self.launch.told(stage, step), stage, step, &report::render_end(end)))
     }
 
     fn go(&self) -> Result {
         Message::Go.send(self.control).or_else(|trouble| match trouble.errno {
             // The child is gone; what it left behind tells why.
             Errno::EPIPE | Errno::ECONNRESET => Ok(()),
-            _ => Err(Error::os("answer the init", trouble)),
+            _ => Err(Error::os(format!("answer the {}", self.launch.who()), trouble)),
         })
     }
 

@@ -11,6 +11,7 @@ pub mod cwd;
 pub mod environment;
 pub mod executable;
 pub mod foreground;
+pub mod handover;
 pub mod hooks;
 pub mod init;
 pub mod labels;
@@ -137,6 +138,11 @@ pub enum Op {
     },
     /// Keyrings get the label that they would have by themselves.
     SelinuxKeyringEnd,
+    /// Run on these CPUs, a bit each; `words` is the list as it was given.
+    Affinity {
+        cpus: Vec<u64>,
+        words: String,
+    },
     NoNewPrivileges,
     Scheduler {
         attr: SchedAttr,
@@ -231,6 +237,18 @@ pub enum Op {
     Exec {
         arg0: String,
     },
+    /// Host, on the child that has set itself up: write its pid to a file.
+    WritePidFile {
+        path: PathBuf,
+    },
+    /// Host, on the child that has set itself up: send a pidfd of it to a socket.
+    SendPidfd {
+        path: PathBuf,
+    },
+    /// Undo: remove the pid file.
+    RemovePidFile {
+        path: PathBuf,
+    },
     /// Undo: kill the init and reap it.
     KillInit,
     /// Undo: remove the container's directory in the state root.
@@ -269,6 +287,7 @@ pub fn render(op: &Op) -> String {
         Op::SelinuxExec { label } => format!("run the program with SELinux label {}", text(label)),
         Op::SelinuxKeyring { label } => format!("make keyrings with SELinux label {}", text(label)),
         Op::SelinuxKeyringEnd => "make keyrings without a label of their own".to_owned(),
+        Op::Affinity { words, .. } => format!("run on CPUs {words}"),
         Op::NoNewPrivileges => "forbid new privileges".to_owned(),
         Op::Scheduler { policy, attr } => format!("set scheduler {policy} nice {}", attr.nice),
         Op::IoPriority { class, value } => format!("set I/O priority {class} {}", value & 0x1fff),
@@ -298,6 +317,9 @@ pub fn render(op: &Op) -> String {
         Op::StartHook { index, path } => format!("run startContainer hook #{index} {}", text(path)),
         Op::ResetSignals => "reset signals".to_owned(),
         Op::Exec { arg0 } => format!("execute {arg0}"),
+        Op::WritePidFile { path } => format!("write the pid file {}", path.display()),
+        Op::SendPidfd { path } => format!("send the pidfd to {}", path.display()),
+        Op::RemovePidFile { path } => format!("remove the pid file {}", path.display()),
         Op::KillInit => "kill the init".to_owned(),
         Op::RemoveRecord => "remove the container's state".to_owned(),
     }

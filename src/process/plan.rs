@@ -19,6 +19,8 @@ use crate::request::{Mode, NotifySocket, Request};
 use crate::rootfs;
 use crate::slots::Slot;
 
+pub mod exec;
+
 /// What is executed at the end.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exec {
@@ -56,6 +58,8 @@ pub struct ProcessPlan {
     pub last: Vec<Step>,
     /// The end of stage two: what isn't for the program is closed, the host is told, and the word to go on awaited.
     pub ready: Vec<Step>,
+    /// On the child that has set itself up, by the host: what the caller gets of it.
+    pub handover: Vec<Step>,
     pub start: Vec<Step>,
     /// The loading of the filter, until it has found its place.
     filter: Option<(Op, Field)>,
@@ -75,18 +79,9 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
     let mut plan = ProcessPlan::default();
     let request = context.request;
     plan.host.push(Step::new(Op::OpenHostProc, Field::RUNTIME));
-    let kept = request.listen_fds.saturating_add(request.preserve_fds);
-    if kept > 0 {
-        let op = Op::CheckInherited { first: 3, count: kept };
-        plan.host.push(Step::new(op, Field::at("--preserve-fds")));
-    }
+    let kept = plan_inherited(&mut plan, request);
     plan_hooks(&mut plan, spec, context);
-    plan.session.push(Step::new(Op::NewSession, Field::RUNTIME));
-    if !request.no_new_keyring {
-        let name = CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
-        let keyring = Step::new(Op::SessionKeyring { name }, Field::RUNTIME);
-        plan.session.extend(labels::plan_keyring_label(spec.process().as_ref(), keyring));
-    }
+    plan_session(&mut plan, spec.process().as_ref(), request);
     match spec.process() {
         Some(process) => plan_given(&mut plan, spec, process, context),
         None => {
@@ -104,6 +99,13 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
     } else {
         plan.first.push(hide)
     }
+    plan_ready(&mut plan, request, kept);
+    plan_start(&mut plan, spec);
+    plan
+}
+
+/// The end of stage two. `kept`: how many descriptors after stdio the program is to have.
+fn plan_ready(plan: &mut ProcessPlan, request: &Request, kept: u32) {
     plan.ready.push(Step::new(
         Op::CloseDescriptors { from: kept.saturating_add(3), keep: [Slot::CONTROL, Slot::EXEC_FIFO, Slot::LISTENER] },
         Field::RUNTIME,
@@ -115,11 +117,29 @@ pub fn plan_process(spec: &Spec, context: &Context) -> ProcessPlan {
             plan.ready.push(Step::new(Point::Ready, Field::RUNTIME));
             plan.ready.push(Step::new(Point::ExecFifo, Field::RUNTIME));
         }
-        Mode::Run { .. } => plan.ready.push(Step::new(Point::Recorded, Field::RUNTIME)),
+        Mode::Run { .. } | Mode::Exec { .. } => plan.ready.push(Step::new(Point::Recorded, Field::RUNTIME)),
     }
-    plan_start(&mut plan, spec);
     plan.exec.inherited = kept;
-    plan
+}
+
+/// Takes descriptors of the caller that the program is to have; their number.
+fn plan_inherited(plan: &mut ProcessPlan, request: &Request) -> u32 {
+    let kept = request.listen_fds.saturating_add(request.preserve_fds);
+    if kept > 0 {
+        let op = Op::CheckInherited { first: 3, count: kept };
+        plan.host.push(Step::new(op, Field::at("--preserve-fds")));
+    }
+    kept
+}
+
+/// A session of its own, and the container's session keyring.
+fn plan_session(plan: &mut ProcessPlan, process: Option<&Process>, request: &Request) {
+    plan.session.push(Step::new(Op::NewSession, Field::RUNTIME));
+    if !request.no_new_keyring {
+        let name = CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
+        let keyring = Step::new(Op::SessionKeyring { name }, Field::RUNTIME);
+        plan.session.extend(labels::plan_keyring_label(process, keyring));
+    }
 }
 
 fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &Context) {
@@ -129,7 +149,7 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
     plan_oom_and_limits(plan, process, context);
     plan_filter(plan, spec, context);
     let cwd = c_string(process.cwd().as_os_str().as_bytes());
-    plan.inside.push(Step::new(Op::MakeCwd { path: cwd.clone() }, Field::at("/process/cwd")));
+    plan.inside.push(Step::new(Op::MakeCwd { path: cwd }, Field::at("/process/cwd")));
     plan_terminal(plan, process, context);
     plan_names(plan, spec);
     let sysctls = linux.and_then(|l| l.sysctl().as_ref());
@@ -144,6 +164,14 @@ fn plan_given(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &
         };
         plan.inside.push(Step::new(op, Field::at("/linux/sysctl").key(key)));
     }
+    plan_program(plan, spec, process, context, environment);
+}
+
+/// What the program is and runs with, from the scheduler's policy to its capabilities: the same for an init and for a
+/// process that comes later.
+fn plan_program(plan: &mut ProcessPlan, spec: &Spec, process: &Process, context: &Context, environment: Environment) {
+    let linux = spec.linux().as_ref();
+    let cwd = c_string(process.cwd().as_os_str().as_bytes());
     if let Some(given) = process.scheduler() {
         let op = scheduler::plan_scheduler(given);
         plan.last.push(Step::new(op, Field::at("/process/scheduler")));
@@ -298,8 +326,9 @@ fn plan_terminal(plan: &mut ProcessPlan, process: &Process, context: &Context) {
     let (rows, columns) = configured.or(context.request.terminal_size).unwrap_or((0, 0));
     let op = Op::Terminal { rows, columns, owner: process.user().uid() };
     plan.inside.push(Step::new(op, Field::at("/process/terminal")));
-    // Without a mount namespace the bind would be seen by the whole host.
-    if context.wants.get(Kind::Mount) != Want::Keep {
+    // The container's console is its init's; without a mount namespace the bind would be seen by the whole host.
+    let is_init = !matches!(context.request.mode, Mode::Exec { .. });
+    if is_init && context.wants.get(Kind::Mount) != Want::Keep {
         plan.inside.push(Step::new(rootfs::Op::BindConsole, Field::at("/process/terminal")));
     }
 }

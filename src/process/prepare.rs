@@ -37,6 +37,9 @@ pub(super) struct Room {
 impl Launch<'_> {
     pub(super) fn prepare(&mut self, slots: &mut Slots, take_terminal: bool) -> Result<Room, Failure> {
         let plan = self.plan;
+        if let Some(init) = self.init {
+            slots.put(Slot::INIT, init);
+        }
         let mut filter = Vec::new();
         let mut warnings = Vec::new();
         for (index, step) in plan.host.iter().enumerate() {

@@ -117,7 +117,7 @@ fn render_detail(call: Call, detail: &str) -> String {
 }
 
 /// An init that ended without a word: the last step that it marked tells where.
-pub fn died(told: &Told, stage: Stage, index: usize, how: &str) -> Error {
+pub fn died(who: &'static str, told: &Told, stage: Stage, index: usize, how: &str) -> Error {
     let hint = match how {
         how if how.contains("OOM-killed") => {
             "raise linux.resources.memory.limit: setting a container up takes a few MiB by itself"
@@ -129,6 +129,7 @@ pub fn died(told: &Told, stage: Stage, index: usize, how: &str) -> Error {
         _ => "",
     };
     Error::InitDied {
+        who,
         how: how.to_owned(),
         stage,
         index,
@@ -202,7 +203,7 @@ pub fn fault_in(bytes: &[u8]) -> Option<Error> {
     if stage == Stage::Start && usize::from(step) + 1 == told.len() {
         return None;
     }
-    Some(died(&of(step), stage, usize::from(step), "ended without a word"))
+    Some(died("container init", &of(step), stage, usize::from(step), "ended without a word"))
 }
 
 #[cfg(test)]
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn an_init_that_dies_silently_is_reported_with_its_step() {
         let told = Told::of(&Step::new(ProcessOp::NewSession, Field::RUNTIME));
-        let text = died(&told, Stage::StageTwo, 4, &render_end(End::Killed(libc::SIGKILL))).to_string();
+        let text = died("container init", &told, Stage::StageTwo, 4, &render_end(End::Killed(libc::SIGKILL))).to_string();
         assert!(text.contains("SIGKILL") && text.contains("stage_two step 4 (start a new session)"), "{text}");
     }
 

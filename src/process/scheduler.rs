@@ -101,24 +101,37 @@ pub fn plan_memory_policy(policy: &LinuxMemoryPolicy) -> Op {
     Op::MemoryPolicy { mode, nodes: node_mask(list).unwrap_or_default(), words: format!("{name} {list}") }
 }
 
+/// The CPUs of a list such as `0-3,7`.
+pub fn plan_affinity(list: &str) -> Op {
+    Op::Affinity { cpus: bit_mask(list, CPUS).unwrap_or_default(), words: list.to_owned() }
+}
+
+/// The most CPUs that a kernel is built for (CONFIG_NR_CPUS).
+const CPUS: u32 = 8192;
+
 /// The highest node that a list may name: the kernel's own limit is 1 << CONFIG_NODES_SHIFT, 10 at most.
 const NODES: u32 = 1024;
 
-/// The bit mask of a list such as `0-3,7`; `None` when it is no list. An empty list is an empty mask.
+/// The bit mask of a list of nodes; `None` when it is no list. An empty list is an empty mask.
 pub fn node_mask(list: &str) -> Option<Vec<u64>> {
+    bit_mask(list, NODES)
+}
+
+/// The bit mask of a list such as `0-3,7` of numbers below `end`.
+fn bit_mask(list: &str, end: u32) -> Option<Vec<u64>> {
     let mut mask = Vec::new();
     for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        if first > last || last >= NODES {
+        if first > last || last >= end {
             return None;
         }
-        for node in first..=last {
-            let word = node as usize / 64;
+        for number in first..=last {
+            let word = number as usize / 64;
             if mask.len() <= word {
                 mask.resize(word + 1, 0u64);
             }
-            mask[word] |= 1 << (node % 64);
+            mask[word] |= 1 << (number % 64);
         }
     }
     Some(mask)

@@ -25,6 +25,11 @@ pub enum Op {
     Propagate(Propagation),
     /// Keep mounts on the rootfs from propagating to the host: its parent mount becomes private.
     PrivateParent(Root),
+    /// `exec`, host: take a handle on the root directory of the container's init, where there is no mount namespace that
+    /// leads to it. `file` is below the host's /proc.
+    OpenInitRoot { file: CString },
+    /// `exec`: take a handle on the root directory, which is the container's since its mount namespace was joined.
+    OpenOwnRoot,
     /// Bind the rootfs on its own path, so that it is a mount that can become the root.
     AttachRoot(Root),
     /// Open the rootfs without mounting anything (no mount namespace).

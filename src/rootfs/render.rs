@@ -16,6 +16,8 @@ pub fn render(op: &Op) -> String {
         Op::PrivateParent(root) => format!("make the mount below {} private", show(&root.path)),
         Op::AttachRoot(root) => format!("bind the rootfs {} on itself", show(&root.path)),
         Op::OpenRoot(root) => format!("open the rootfs {}", show(&root.path)),
+        Op::OpenInitRoot { .. } => "open the root directory of the container's init".to_owned(),
+        Op::OpenOwnRoot => "open the container's root directory".to_owned(),
         Op::TakeTree(tree) => match tree.device {
             Some(node) => format!("take device {} of the host ({})", show(&tree.source), show_node(node)),
             None => format!("bind {} on {}", show(&tree.source), show(&tree.destination)),

@@ -11,7 +11,8 @@ const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
 /// Magic number of the file system that namespace files stand on (linux/magic.h).
 pub const NSFS_MAGIC: i64 = 0x6e73_6673;
 
-/// Joins the namespace behind `fd`; `kind` is its CLONE_NEW* flag, so that a wrong one is refused by the kernel.
+/// Joins the namespace behind `fd`; `kind` is its CLONE_NEW* flag, so that a wrong one is refused by the kernel. With the
+/// pidfd of a process and several flags, that process's namespaces, all or none (Linux 5.8; EINVAL before).
 pub fn join(fd: RawFd, kind: u64) -> Effect {
     // SAFETY: takes numbers.
     check_int(unsafe { libc::setns(fd, kind as i32) }, Call::Setns).map(drop)

@@ -8,6 +8,7 @@ mod cpuset;
 pub mod current;
 pub mod delegate;
 pub mod devices;
+pub mod entry;
 pub mod exceptions;
 mod hugetlb;
 mod memory;

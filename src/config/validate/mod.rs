@@ -67,6 +67,20 @@ pub fn validate_process(process: &Process, bytes: &[u8]) -> Vec<Violation> {
     found.finish(bytes)
 }
 
+/// The rules for the process of an `exec`, which stands in the container's spec: against the container, the host and the
+/// command line. `config` is the file that the rest of it comes from, when the process wasn't judged by itself.
+pub fn validate_exec(spec: &Spec, request: &Request, host: &Host, config: Option<&[u8]>) -> Vec<Violation> {
+    let facts = Facts::new(spec, request, host);
+    let mut found = Findings::default();
+    match config {
+        Some(_) => process::check(&facts, &mut found),
+        None => process::check_surroundings(&facts, &mut found),
+    }
+    terminal::check(&facts, &mut found);
+    labels::of_host(&facts, &mut found);
+    found.finish(config.unwrap_or_default())
+}
+
 /// The rules for the file of `update --resources`; `bytes` is that file.
 pub fn validate_resources(resources: &oci_spec::runtime::LinuxResources, bytes: &[u8]) -> Vec<Violation> {
     let mut found = Findings::default();

@@ -14,6 +14,12 @@ pub(super) fn check(facts: &Facts, found: &mut Findings) {
     let Some(process) = facts.spec.process() else { return };
     let at = Field::at("/process");
     rules(process, &at, found);
+    check_surroundings(facts, found);
+}
+
+/// The rules that the container and the host set.
+pub(super) fn check_surroundings(facts: &Facts, found: &mut Findings) {
+    let Some(process) = facts.spec.process() else { return };
     user(facts, process, found);
     scheduler::with_cpuset(facts, process, found);
 }

@@ -2,11 +2,10 @@
 
 use super::{Facts, Findings};
 use crate::field::Field;
-use crate::request::Mode;
 
 pub(super) fn check(facts: &Facts, found: &mut Findings) {
     let terminal = facts.spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
-    let leaves = matches!(facts.request.mode, Mode::Create | Mode::Run { detach: true, .. });
+    let leaves = facts.request.mode.leaves();
     let socket = facts.request.console_socket.is_some();
     let flag = Field::at("--console-socket");
     if leaves && terminal && !socket {

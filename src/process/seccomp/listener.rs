@@ -25,17 +25,18 @@ struct ProcessState<'a> {
     state: &'a StateJson,
 }
 
-/// Sends the listener and the state to the agent, in one message.
-pub fn hand_over(agent: RawFd, fd: RawFd, listener: &Listener, state: &StateJson) -> Effect {
-    let message = render(listener, state);
+/// Sends the listener and the state to the agent, in one message. `pid` is the process with the filter: the container's init,
+/// or one that came later.
+pub fn hand_over(agent: RawFd, fd: RawFd, listener: &Listener, pid: i32, state: &StateJson) -> Effect {
+    let message = render(listener, pid, state);
     socket::send_descriptor(agent, &message, fd)
 }
 
-fn render(listener: &Listener, state: &StateJson) -> Vec<u8> {
+fn render(listener: &Listener, pid: i32, state: &StateJson) -> Vec<u8> {
     let process = ProcessState {
         oci_version: &state.oci_version,
         fds: [FD_NAME],
-        pid: state.pid,
+        pid,
         metadata: listener.metadata.as_deref().filter(|text| !text.is_empty()),
         state,
     };
@@ -59,12 +60,12 @@ mod tests {
             annotations: Default::default(),
         };
         let listener = Listener { path: "/run/agent".into(), metadata: Some("opaque".into()) };
-        let value: serde_json::Value = serde_json::from_slice(&render(&listener, &state)).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&render(&listener, 42, &state)).unwrap();
         assert_eq!(value["fds"], serde_json::json!(["seccompFd"]));
         assert_eq!((&value["pid"], &value["metadata"]), (&42.into(), &"opaque".into()));
         assert_eq!((&value["state"]["status"], &value["state"]["id"]), (&"creating".into(), &"web".into()));
         let silent = Listener { metadata: Some(String::new()), ..listener };
-        let value: serde_json::Value = serde_json::from_slice(&render(&silent, &state)).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&render(&silent, 42, &state)).unwrap();
         assert!(value.get("metadata").is_none());
     }
 }

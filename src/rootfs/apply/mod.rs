@@ -52,6 +52,14 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect {
         Op::PrivateParent(place) => root::make_parent_private(place),
         Op::AttachRoot(place) => root::attach_root(place, slots),
         Op::OpenRoot(place) => root::open_root(place).map(|fd| fill(slots, Slot::ROOTFS, fd)),
+        Op::OpenInitRoot { file } => {
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            path::open(slots.get(Slot::HOST_PROC)?, file, flags, 0).map(|fd| fill(slots, Slot::ROOTFS, fd))
+        }
+        Op::OpenOwnRoot => {
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            path::open(path::CWD, c"/", flags, 0).map(|fd| fill(slots, Slot::ROOTFS, fd))
+        }
         Op::TakeTree(tree) => attach::take_tree(tree, slots),
         // Writing id maps needs the host's side: this step is never planned for the inside.
         Op::MakeIdNamespace(_) => Err(Trouble::new(Call::None, Errno::EINVAL)),

@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod device;
+pub mod entry;
 mod idmap;
 mod mount;
 mod notify;

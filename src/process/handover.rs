@@ -1,4 +1,4 @@
-//! What `create` and `run` hand over to their caller beside the container: the pid file and the pidfd.
+//! What is handed over to the caller beside the process itself: the pid file and the pidfd. Runs in the host process.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -7,8 +7,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::error::{Doing, Error, Result};
-use crate::fault::Call;
+use nix::errno::Errno;
+
+use crate::error::{Doing, Result};
+use crate::fault::{Call, Effect, Trouble};
 use crate::field::Field;
 use crate::request::Request;
 use crate::sys::{pidfd, socket};
@@ -16,35 +18,42 @@ use crate::sys::{pidfd, socket};
 /// Hands over everything that the request names.
 pub fn all(request: &Request, pid: i32) -> Result {
     if let Some(path) = &request.pidfd_socket {
-        send_pidfd(path, pid).map_err(|error| error.field(Field::at("--pidfd-socket")))?;
+        let sent = send_pidfd(path, pid).doing(|| format!("send the pidfd to {}", path.display()));
+        sent.map_err(|error| error.field(Field::at("--pidfd-socket")))?;
     }
     match &request.pid_file {
-        Some(path) => write_pid_file(path, pid).map_err(|error| error.field(Field::at("--pid-file"))),
+        Some(path) => {
+            let written = write_pid_file(path, pid).doing(|| format!("write the pid file {}", path.display()));
+            written.map_err(|error| error.field(Field::at("--pid-file")))
+        }
         None => Ok(()),
     }
 }
 
 /// Writes the pid without an end of line (engines read the whole file as a number), at once: who waits for the file
 /// never sees half of it.
-fn write_pid_file(path: &Path, pid: i32) -> Result {
-    let doing = || format!("write the pid file {}", path.display());
+pub fn write_pid_file(path: &Path, pid: i32) -> Effect {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let next = path.with_file_name(format!(".{name}"));
     // A name that somebody has taken already, maybe with a link to a file that matters, goes; it is never written to.
     let _ = fs::remove_file(&next);
-    let open = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&next);
-    let written = open.and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
-    written.and_then(|()| fs::rename(&next, path)).doing(doing).inspect_err(|_| {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&next).map_err(in_call(Call::Open))?;
+    let written = file.write_all(pid.to_string().as_bytes()).map_err(in_call(Call::Write));
+    written.and_then(|()| fs::rename(&next, path).map_err(in_call(Call::Rename))).inspect_err(|_| {
         let _ = fs::remove_file(&next);
     })
 }
 
 /// The protocol of console sockets: one message with one descriptor.
-fn send_pidfd(path: &Path, pid: i32) -> Result {
-    let doing = || format!("send the pidfd to {}", path.display());
-    let stream = UnixStream::connect(path).map_err(|error| Error::io(doing(), Call::Connect, &error))?;
-    let pidfd: OwnedFd = pidfd::open(pid).doing(doing)?;
-    socket::send_descriptor(stream.as_raw_fd(), b"pidfd", pidfd.as_raw_fd()).doing(doing)
+pub fn send_pidfd(path: &Path, pid: i32) -> Effect {
+    let stream = UnixStream::connect(path).map_err(in_call(Call::Connect))?;
+    let pidfd: OwnedFd = pidfd::open(pid)?;
+    socket::send_descriptor(stream.as_raw_fd(), b"pidfd", pidfd.as_raw_fd())
+}
+
+/// std refuses a path with a NUL, and a socket's that is too long, without an errno.
+fn in_call(call: Call) -> impl Fn(std::io::Error) -> Trouble {
+    move |error| Trouble::new(call, error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw))
 }
 
 #[cfg(test)]
