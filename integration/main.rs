@@ -7,6 +7,7 @@ mod cgroup_mounts;
 mod device_rules;
 mod devices;
 mod events;
+mod exec;
 mod faults;
 mod features_spec;
 mod fixtures;
@@ -53,6 +54,9 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("device_rules", device_rules::CASES),
     ("devices", devices::CASES),
     ("events", events::CASES),
+    ("exec_entry", exec::entry::CASES),
+    ("exec_faults", exec::faults::CASES),
+    ("exec_process", exec::process::CASES),
     ("faults", faults::CASES),
     ("features_spec", features_spec::CASES),
     ("fixtures", fixtures::CASES),

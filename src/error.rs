@@ -149,7 +149,15 @@ pub enum Error {
 
     /// The init was killed, or vanished, before it said that it was ready.
     #[error("{who} {how} at {stage} step {index} ({sentence})", stage = stage.name())]
-    InitDied { who: &'static str, how: String, stage: Stage, index: usize, sentence: String, field: Field, hint: String },
+    InitDied {
+        who: &'static str,
+        how: String,
+        stage: Stage,
+        index: usize,
+        sentence: String,
+        field: Field,
+        hint: String,
+    },
 
     /// The program that the container is to run can't be run. The call tells whether it wasn't found
     /// ([`Call::FindExecutable`]) or execve refused it.

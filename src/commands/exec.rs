@@ -85,7 +85,9 @@ impl Wanted {
     fn read(args: &ExecArgs) -> Result<Wanted> {
         let Some(path) = &args.process else {
             if args.command.is_empty() {
-                return Err(Error::Usage("exec args cannot be empty: name a program, or a file with --process".to_owned()));
+                return Err(Error::Usage(
+                    "exec args cannot be empty: name a program, or a file with --process".to_owned(),
+                ));
             }
             return Ok(Wanted { asked: Asked::Flags(changes(args)?), warnings: Vec::new() });
         };
@@ -121,7 +123,8 @@ impl Wanted {
     }
 
     fn refused(&self, violations: Vec<Violation>) -> Error {
-        let told = violations.into_iter().map(|found| Violation { field: self.field(&found.field), line: None, ..found });
+        let told =
+            violations.into_iter().map(|found| Violation { field: self.field(&found.field), line: None, ..found });
         Error::Violations(match &self.asked {
             Asked::Flags(_) => told.collect(),
             Asked::File { bytes, .. } => lenient::with_lines(bytes, told.collect()),
@@ -140,7 +143,8 @@ impl Wanted {
 
 fn changes(args: &ExecArgs) -> Result<Changes> {
     let text = |word: &std::ffi::OsString| {
-        let refuse = || Error::Usage(format!("{:?} is not UTF-8, which a process's arguments must be", Path::new(word)));
+        let refuse =
+            || Error::Usage(format!("{:?} is not UTF-8, which a process's arguments must be", Path::new(word)));
         word.to_str().map(str::to_owned).ok_or_else(refuse)
     };
     Ok(Changes {

@@ -97,7 +97,8 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     log.debug(|| unknown_properties(&config));
     warnings(&config.warnings, &plan).into_iter().for_each(|warning| log.warn(warning));
     let injections: Vec<_> = globals.fault.iter().map(injection).collect();
-    let creation = Creation { spec: &config.spec, config: &config.bytes, request, plan: &plan, injections: &injections };
+    let creation =
+        Creation { spec: &config.spec, config: &config.bytes, request, plan: &plan, injections: &injections };
     let mut store = Store::open(&globals.root)?;
     let mut warnings = Vec::new();
     let created = create::create(&mut store, &creation, &mut warnings);

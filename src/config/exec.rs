@@ -237,8 +237,15 @@ mod tests {
         let file: Process = serde_json::from_value(json!({"args": ["ls"], "cwd": "/"})).unwrap();
         let process = value(&completed(&spec(), file));
         for property in [
-            "capabilities", "apparmorProfile", "selinuxLabel", "noNewPrivileges", "rlimits", "oomScoreAdj", "scheduler",
-            "ioPriority", "execCPUAffinity",
+            "capabilities",
+            "apparmorProfile",
+            "selinuxLabel",
+            "noNewPrivileges",
+            "rlimits",
+            "oomScoreAdj",
+            "scheduler",
+            "ioPriority",
+            "execCPUAffinity",
         ] {
             assert_eq!(process[property], own[property], "{property}");
         }

@@ -122,18 +122,17 @@ impl Creation<'_> {
             guard.save(record)
         };
         let cache = Some(guard.root());
-        let launch =
-            Launch {
-                plan: self.plan,
-                state,
-                fifo,
-                exec: false,
-                init: None,
-                cache,
-                page,
-                injections: self.injections,
-                record: &mut save,
-            };
+        let launch = Launch {
+            plan: self.plan,
+            state,
+            fifo,
+            exec: false,
+            init: None,
+            cache,
+            page,
+            injections: self.injections,
+            record: &mut save,
+        };
         match launch::launch(launch, take_terminal) {
             Ok(launched) => Ok(Launched { notify, ..launched }),
             Err(failure) => Err((failure.error, failure.pid)),

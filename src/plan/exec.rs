@@ -8,8 +8,8 @@ use crate::cgroups::{self, Group};
 use crate::error::Violation;
 use crate::field::Field;
 use crate::host::Host;
-use crate::namespaces::plan::entry::plan_joins;
 use crate::namespaces::plan::NamespacePlan;
+use crate::namespaces::plan::entry::plan_joins;
 use crate::process::plan::exec::plan_exec_process;
 use crate::process::plan::{Context, ProcessPlan};
 use crate::request::Request;
@@ -36,8 +36,9 @@ pub fn plan_exec(spec: &Spec, host: &Host, request: &Request, container: &Entere
     let NamespacePlan { launch, wants, host: born, identity, fork, .. } = plan_joins(spec, host, container.init);
     let root = rootfs::plan::entry::plan_root(container.init, shares_mounts(spec));
     let context = Context { host, request, wants: &wants };
-    let ProcessPlan { host: prepare, first, hide, session, inside, last, ready, handover, start, exec, warnings, .. } =
-        plan_exec_process(spec, &context);
+    let ProcessPlan {
+        host: prepare, first, hide, session, inside, last, ready, handover, start, exec, warnings, ..
+    } = plan_exec_process(spec, &context);
 
     let mut enter = entry.enter;
     let affinity = spec.process().as_ref().and_then(|process| process.exec_cpu_affinity().as_ref());
@@ -45,9 +46,12 @@ pub fn plan_exec(spec: &Spec, host: &Host, request: &Request, container: &Entere
         enter.push(Step::new(cgroups::Op::ResetAffinity, Field::RUNTIME));
     }
     let mut undo = vec![Step::new(process::Op::KillInit, Field::RUNTIME)];
-    undo.extend(request.pid_file.iter().map(|path| {
-        Step::new(process::Op::RemovePidFile { path: path.clone() }, Field::at("--pid-file"))
-    }));
+    undo.extend(
+        request
+            .pid_file
+            .iter()
+            .map(|path| Step::new(process::Op::RemovePidFile { path: path.clone() }, Field::at("--pid-file"))),
+    );
     Ok(Plan {
         launch,
         host: [prepare, entry.host, root.host, born].concat(),

@@ -37,7 +37,8 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Effect {
     let next = path.with_file_name(format!(".{name}"));
     // A name that somebody has taken already, maybe with a link to a file that matters, goes; it is never written to.
     let _ = fs::remove_file(&next);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&next).map_err(in_call(Call::Open))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o644).open(&next).map_err(in_call(Call::Open))?;
     let written = file.write_all(pid.to_string().as_bytes()).map_err(in_call(Call::Write));
     written.and_then(|()| fs::rename(&next, path).map_err(in_call(Call::Rename))).inspect_err(|_| {
         let _ = fs::remove_file(&next);

@@ -221,8 +221,8 @@ impl Conversation<'_, '_> {
             self.adopt()?;
         }
         loop {
-            let (message, descriptor) =
-                Message::receive_with_descriptor(self.control).map_err(|t| Error::os(format!("hear from the {}", self.launch.who()), t))?;
+            let (message, descriptor) = Message::receive_with_descriptor(self.control)
+                .map_err(|t| Error::os(format!("hear from the {}", self.launch.who()), t))?;
             match message {
                 Some(Message::Handed(kind)) => {
                     self.handed.extend(descriptor.map(|fd| Handed { file: socket::own(fd).into(), kind }))
@@ -291,7 +291,8 @@ impl Conversation<'_, '_> {
             self.pid = second;
         }
         self.reaped = true;
-        let end = wait::wait(self.pid).map_err(|t| Error::os(format!("learn how the {} ended", self.launch.who()), t))?;
+        let end =
+            wait::wait(self.pid).map_err(|t| Error::os(format!("learn how the {} ended", self.launch.who()), t))?;
         let step = usize::from(step);
         Err(report::died(self.launch.who(), &self.launch.told(stage, step), stage, step, &report::render_end(end)))
     }

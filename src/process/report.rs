@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn an_init_that_dies_silently_is_reported_with_its_step() {
         let told = Told::of(&Step::new(ProcessOp::NewSession, Field::RUNTIME));
-        let text = died("container init", &told, Stage::StageTwo, 4, &render_end(End::Killed(libc::SIGKILL))).to_string();
+        let text =
+            died("container init", &told, Stage::StageTwo, 4, &render_end(End::Killed(libc::SIGKILL))).to_string();
         assert!(text.contains("SIGKILL") && text.contains("stage_two step 4 (start a new session)"), "{text}");
     }
 

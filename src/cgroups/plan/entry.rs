@@ -33,7 +33,8 @@ pub fn plan_entry(
     slots: &mut SlotCounter,
 ) -> Result<EntryPlan, Vec<Violation>> {
     let below = Below::parse(below, group).map_err(|why| {
-        let hint = "write PATH, below the container's cgroup, or CONTROLLER[,CONTROLLER]:PATH for a hierarchy of version 1";
+        let hint =
+            "write PATH, below the container's cgroup, or CONTROLLER[,CONTROLLER]:PATH for a hierarchy of version 1";
         vec![Violation::new(FIELD, why).hint(hint)]
     })?;
     let mut plan = EntryPlan::default();
@@ -74,16 +75,21 @@ impl Below {
             if controllers.is_none() && values.len() > 1 {
                 return Err(format!("invalid --cgroup argument {value:?}: missing <controller>: prefix"));
             }
-            let path = relative(path).ok_or_else(|| format!("bad sub cgroup path {path:?}: it leads out of the container's cgroup"))?;
+            let path = relative(path)
+                .ok_or_else(|| format!("bad sub cgroup path {path:?}: it leads out of the container's cgroup"))?;
             for controller in controllers.map_or_else(|| vec![""], |list| list.split(',').collect()) {
                 if controllers.is_some() && controller.is_empty() {
                     return Err(format!("invalid --cgroup argument {value:?}: empty <controller> prefix"));
                 }
                 if !controller.is_empty() && group.find(controller).is_none() {
-                    return Err(format!("unknown controller {controller:?} in {value:?}: the container has no cgroup with it"));
+                    return Err(format!(
+                        "unknown controller {controller:?} in {value:?}: the container has no cgroup with it"
+                    ));
                 }
                 if found.iter().any(|(known, _)| known == controller) {
-                    return Err(format!("invalid --cgroup argument(s): multiple cgroups for controller {controller:?}"));
+                    return Err(format!(
+                        "invalid --cgroup argument(s): multiple cgroups for controller {controller:?}"
+                    ));
                 }
                 found.push((controller.to_owned(), path.clone()));
             }
@@ -120,7 +126,8 @@ mod tests {
     }
 
     fn group() -> Group {
-        let places = vec![place(Version::V1, &["cpu", "cpuacct"]), place(Version::V1, &["pids"]), place(Version::V2, &[])];
+        let places =
+            vec![place(Version::V1, &["cpu", "cpuacct"]), place(Version::V1, &["pids"]), place(Version::V2, &[])];
         Group { places, unit: None }
     }
 

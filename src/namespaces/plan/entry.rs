@@ -73,10 +73,10 @@ mod tests {
         let plan = planned(&["pid", "user", "mount", "network"], &Host::fixture());
         assert_eq!(words(&plan.host), ["have the child born in the container's pid namespace"]);
         assert!(plan.fork.is_empty() && !plan.launch.fork);
-        assert_eq!(words(&plan.identity), [
-            "join the container's namespaces: mount, network, user",
-            "become root of the user namespace"
-        ]);
+        assert_eq!(
+            words(&plan.identity),
+            ["join the container's namespaces: mount, network, user", "become root of the user namespace"]
+        );
         assert_eq!(files(&plan), ["42/ns/mnt", "42/ns/net", "42/ns/user"]);
     }
 

@@ -23,8 +23,5 @@ pub fn plan_root(init: i32, shares_mounts: bool) -> RootEntry {
         return RootEntry { host: Vec::new(), enter: vec![Step::new(Op::OpenOwnRoot, at)] };
     }
     let file = CString::new(format!("{init}/root")).unwrap_or_default();
-    RootEntry {
-        host: vec![Step::new(Op::OpenInitRoot { file }, at.clone())],
-        enter: vec![Step::new(Op::Chroot, at)],
-    }
+    RootEntry { host: vec![Step::new(Op::OpenInitRoot { file }, at.clone())], enter: vec![Step::new(Op::Chroot, at)] }
 }
