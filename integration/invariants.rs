@@ -57,6 +57,7 @@ fn is_planning(source: &Source) -> bool {
     // The second row is what the plans are made with.
     source.path.ends_with("plan.rs") && !source.path.starts_with("commands/")
         || source.path.contains("/plan/")
+        || source.path.starts_with("plan/")
         || ["annotations.rs", "devices.rs", "properties.rs", "unit.rs"]
             .iter()
             .any(|name| source.path == format!("cgroups/systemd/{name}"))

@@ -250,8 +250,9 @@ fn mistakes_around_the_bundle_are_explained(sb: &Sandbox) {
     sb.only_corten("explains them");
     let bundle = bundle(sb, |_| ());
     let create = |flags: &[&str]| sb.call(["create", "--bundle"]).arg(&bundle.dir).args(flags).arg(sb.id()).output();
-    create(&["--pid-file", "/no/such/pid"]).fails_with(&["/no/such/pid: No such file", "directory of the pid file"]);
-    create(&["--pid-file", "/etc"]).fails_with(&["/etc: Is a directory", "must name a file"]);
+    create(&["--pid-file", "/no/such/pid"])
+        .fails_with(&["/no/such/pid: openat: No such file", "directory of the pid file"]);
+    create(&["--pid-file", "/etc"]).fails_with(&["/etc: renameat: Is a directory", "must name a file"]);
     create(&["--preserve-fds", "9"]).fails_with(&["--preserve-fds", "Bad file descriptor", "LISTEN_FDS"]);
     create(&["--preserve-fds", "4294967295"]).fails_with(&["--preserve-fds", "Bad file descriptor"]);
     create(&["--config", "other.json"]).fails_with(&["other.json not found", "begins at the bundle directory"]);

@@ -234,7 +234,8 @@ mod tests {
     #[test]
     fn who_says_less_in_a_file_gets_no_more() {
         let own = value(spec().process().as_ref().unwrap());
-        let file: Process = serde_json::from_value(json!({"args": ["ls"], "cwd": "/"})).unwrap();
+        let file: Process =
+            serde_json::from_value(json!({"args": ["ls"], "cwd": "/", "user": {"uid": 0, "gid": 0}})).unwrap();
         let process = value(&completed(&spec(), file));
         for property in [
             "capabilities",
@@ -250,7 +251,7 @@ mod tests {
             assert_eq!(process[property], own[property], "{property}");
         }
         assert_eq!((&process["user"]["uid"], process.get("env")), (&json!(0), None), "these are the file's alone");
-        let given = json!({"args": ["ls"], "cwd": "/", "noNewPrivileges": false, "rlimits": [],
+        let given = json!({"args": ["ls"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "noNewPrivileges": false, "rlimits": [],
             "capabilities": {"bounding": ["CAP_KILL"]}, "oomScoreAdj": 0});
         let file: Process = serde_json::from_value(given.clone()).unwrap();
         let process = value(&completed(&spec(), file));

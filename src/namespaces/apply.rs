@@ -10,7 +10,7 @@ use crate::fault::{Call, Effect, Trouble};
 use crate::namespaces::idmap::{Map, Range};
 use crate::namespaces::{IdKind, Kind, Kinds, Op};
 use crate::slots::{Slot, Slots};
-use crate::sys::{descriptor, file, identity, namespace, path, pidfd, property};
+use crate::sys::{descriptor, file, identity, namespace, path, property, wait};
 
 /// Host, before clone.
 pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
@@ -22,10 +22,7 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             slots.put(*slot, fd);
             check_kind(fd, *kind)
         }
-        Op::BearInPid { file } => {
-            let kinds = Kinds(Kind::Pid.flag());
-            join_init(kinds, std::slice::from_ref(&(Kind::Pid, file.clone())), slots)
-        }
+        Op::BearInPid { files } => join_init(Kinds(Kind::Pid.flag()), files, slots),
         _ => Err(misplaced()),
     }
 }
@@ -89,7 +86,7 @@ fn join_init(kinds: Kinds, files: &[(Kind, CString)], slots: &Slots) -> Effect {
     match namespace::join(init, kinds.0) {
         // Before, a descriptor that is no namespace's was refused.
         // Before, a descriptor that is no namespace's was refused. The files were the init's if it lives still.
-        Err(Trouble { errno: Errno::EINVAL, .. }) => join_files(files, slots).and_then(|()| pidfd::check(init)),
+        Err(Trouble { errno: Errno::EINVAL, .. }) => join_files(files, slots).and_then(|()| wait::check_pidfd(init)),
         joined => joined,
     }
 }

@@ -142,8 +142,8 @@ pub enum Op {
     /// Join the opened namespace.
     Join { kind: Kind, slot: Slot },
     /// Host: have the child born in the pid namespace of the container whose init stands in [`Slot::INIT`], so that no
-    /// second fork is needed. `file` is for kernels before 5.8, below the host's /proc.
-    BearInPid { file: CString },
+    /// second fork is needed. The file is for kernels before 5.8, below the host's /proc.
+    BearInPid { files: [(Kind, CString); 1] },
     /// Join these namespaces of the container whose init stands in [`Slot::INIT`], all at once; by their files, one by one
     /// in this order, where the kernel can't.
     JoinInit { kinds: Kinds, files: Vec<(Kind, CString)> },

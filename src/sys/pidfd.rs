@@ -1,7 +1,7 @@
 //! pidfd_open(2), pidfd_send_signal(2) and pidfd_getfd(2): a process held by descriptor, so that a reused pid is never
 //! taken for it.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -33,13 +33,6 @@ pub fn send_signal(pidfd: BorrowedFd, signal: i32) -> Effect {
         0 => Ok(()),
         _ => Err(Trouble::new(Call::Kill, Errno::last())),
     }
-}
-
-/// ESRCH when the process behind the descriptor has ended and been reaped.
-pub fn check(pidfd: RawFd) -> Effect {
-    // SAFETY: signal 0 only asks; a null siginfo is allowed; the rest are numbers.
-    let asked = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, 0, std::ptr::null::<libc::siginfo_t>(), 0) };
-    super::check(asked, Call::Kill).map(drop)
 }
 
 /// A copy of another process's descriptor, close-on-exec (pidfd_getfd(2)). ENOSYS before Linux 5.6.

@@ -1,5 +1,7 @@
 //! Children: how they ended, and the signals around them.
 
+use std::os::fd::RawFd;
+
 use nix::errno::Errno;
 
 use crate::fault::{Call, Effect, Trouble};
@@ -52,6 +54,13 @@ pub fn has_ended(pid: i32) -> bool {
     let found = unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, options) };
     // SAFETY: waitid has filled the fields of a child's end, or left the zeroes.
     found == 0 && unsafe { info.si_pid() } == pid
+}
+
+/// ESRCH when the process behind a pidfd has ended and been reaped.
+pub fn check_pidfd(pidfd: RawFd) -> Effect {
+    // SAFETY: signal 0 only asks; a null siginfo is allowed; the rest are numbers.
+    let asked = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, 0, std::ptr::null::<libc::siginfo_t>(), 0) };
+    super::check(asked, Call::Kill).map(drop)
 }
 
 /// Reaps one ended child if there is one: its pid and end. `None` when none has ended, or there are no children.

@@ -27,7 +27,7 @@ pub fn plan_joins(spec: &Spec, host: &Host, init: i32) -> NamespacePlan {
             plan.launch.fork = true;
             plan.fork.push(Step::new(Op::Fork, field.clone()));
         } else {
-            plan.host.push(Step::new(Op::BearInPid { file: file(Kind::Pid) }, field.clone()));
+            plan.host.push(Step::new(Op::BearInPid { files: [(Kind::Pid, file(Kind::Pid))] }, field.clone()));
             kinds.remove(Kind::Pid);
         }
     }
