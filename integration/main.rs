@@ -46,6 +46,7 @@ mod update;
 /// Every test file with its tests.
 pub const FILES: &[(&str, &[harness::Case])] = &[
     ("attacks_descriptors", attacks::descriptors::CASES),
+    ("attacks_entering", attacks::entering::CASES),
     ("attacks_executable", attacks::executable::CASES),
     ("attacks_links", attacks::links::CASES),
     ("attacks_procfs", attacks::procfs::CASES),

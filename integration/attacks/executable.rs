@@ -26,8 +26,8 @@ pub const CASES: &[Case] = cases![anyone:
 ];
 
 /// A copy of the runtime, and what it was.
-struct Program {
-    path: PathBuf,
+pub struct Program {
+    pub path: PathBuf,
     before: (u32, u32, u32, u64, u64, (i64, i64)),
 }
 
@@ -38,7 +38,7 @@ fn facts(path: &Path) -> (u32, u32, u32, u64, u64, (i64, i64)) {
 }
 
 impl Program {
-    fn new(sb: &Sandbox) -> Program {
+    pub fn new(sb: &Sandbox) -> Program {
         let path = sb.path(&format!("corten-{}", sb.number()));
         // By another process: whoever is forked while this one has it open for writing would keep it from being executed.
         let copied = std::process::Command::new("cp").arg(runtime_path()).arg(&path).status().unwrap();
@@ -49,7 +49,7 @@ impl Program {
     }
 
     #[track_caller]
-    fn assert_untouched(&self) {
+    pub fn assert_untouched(&self) {
         assert_eq!(facts(&self.path), self.before, "mode, owner, links, size or time of change of the host's program");
         assert!(
             fs::read(&self.path).unwrap() == fs::read(runtime_path()).unwrap(),
@@ -59,7 +59,7 @@ impl Program {
 }
 
 /// The images that corten can run from, as what it has to do without: nothing, or the clone of a mount.
-const IMAGES: [(&str, &[&str]); 2] = [("clone", &[]), ("copy", &["--pretend-kernel-lacks", "mount_setattr"])];
+pub const IMAGES: [(&str, &[&str]); 2] = [("clone", &[]), ("copy", &["--pretend-kernel-lacks", "mount_setattr"])];
 
 /// Every call that changes a file, on the program that runs; `try` prints what came of it.
 const ATTEMPTS: [&[&str]; 12] = [
@@ -78,7 +78,7 @@ const ATTEMPTS: [&[&str]; 12] = [
 ];
 
 /// All of them, after these words.
-fn attack<'a>(first: &[&'a str]) -> Vec<&'a str> {
+pub fn attack<'a>(first: &[&'a str]) -> Vec<&'a str> {
     let tries = ATTEMPTS.iter().flat_map(|words| [&["try"], *words, &[";"]].concat());
     first.iter().copied().chain(tries).chain(["echo", "attacked"]).collect()
 }
@@ -87,7 +87,7 @@ fn attack<'a>(first: &[&'a str]) -> Vec<&'a str> {
 const STRONG: [&str; 6] =
     ["CAP_CHOWN", "CAP_FOWNER", "CAP_FSETID", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"];
 
-fn strong<'a>(bundle: BundleBuilder<'a>) -> BundleBuilder<'a> {
+pub fn strong<'a>(bundle: BundleBuilder<'a>) -> BundleBuilder<'a> {
     bundle.capabilities(&STRONG).file("/tmp/mine", "mine")
 }
 
@@ -117,7 +117,7 @@ fn with_each_image<'a>(
 
 /// No attempt on the clone may say `ok`. A copy is the container's own: its mode and times may change, its bytes may not.
 #[track_caller]
-fn assert_refused(output: &Output, image: &str) {
+pub fn assert_refused(output: &Output, image: &str) {
     let lines = output.ok().lines();
     assert_eq!(lines.last(), Some(&"attacked"), "{output:?}");
     for (attempt, result) in ATTEMPTS.iter().zip(&lines) {

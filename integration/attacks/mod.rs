@@ -2,6 +2,7 @@
 //! the runtime itself. Each test names the CVE whose recipe it is; `docs/cve.md` is the list.
 
 pub mod descriptors;
+pub mod entering;
 pub mod executable;
 pub mod links;
 pub mod procfs;
