@@ -14,6 +14,7 @@ use corten::error::Violation;
 use corten::fault::Stage;
 use corten::host::Host;
 use corten::host::cgroups::Layout;
+use corten::plan::exec::{Entered, plan_exec};
 use corten::plan::{self, Plan};
 use corten::request::{Mode, Request};
 
@@ -216,6 +217,13 @@ fn every_recorded_config_keeps_the_rules() {
             Ok(plan) => {
                 planning::check(&plan, &config, &request).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
                 planned += 1;
+                // As `exec` without flags would plan it.
+                let request = Request { mode: Mode::Exec { detach: true }, ..request };
+                let entered = Entered { init: 42, group: &plan.group, below: &[] };
+                let plan = plan_exec(&config.spec, &Host::fixture(), &request, &entered)
+                    .unwrap_or_else(|violations| panic!("{}: {}", path.display(), words(&violations)));
+                planning::check_exec(&plan, &Host::fixture())
+                    .unwrap_or_else(|why| panic!("exec, {}: {why}", path.display()));
             }
             Err(violations) => panic!("{}: {}", path.display(), words(&violations)),
         }

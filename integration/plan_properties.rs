@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use corten::config::{Config, parse};
 use corten::host::Host;
 use corten::plan;
+use corten::plan::exec::{Entered, plan_exec};
 use corten::request::{Mode, Request};
-use planning::{check, plan_of, request};
+use planning::{check, check_exec, plan_of, request};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Settings, TestCaseError, TestRunner};
 use serde_json::{Value, json};
@@ -275,6 +276,28 @@ fn every_plan_keeps_the_rules() {
         Ok(())
     });
     assert!(planned.get() > CASES / 2, "only {} of {CASES} configs could be planned", planned.get());
+}
+
+/// One more process, as the container's own is, in a container of any kind.
+#[test]
+fn every_plan_of_an_exec_keeps_the_rules() {
+    let planned = Cell::new(0);
+    run("every_plan_of_an_exec_keeps_the_rules", |parts| {
+        let config = config(&parts);
+        let (request, host) = adjusted(&parts, &config);
+        let Ok(container) = plan_of(&config, &request, &host) else { return Ok(()) };
+        if config.spec.process().is_none() {
+            return Ok(());
+        }
+        let request = Request { mode: Mode::Exec { detach: true }, ..request };
+        let entered = Entered { init: 42, group: &container.group, below: &[] };
+        if let Ok(plan) = plan_exec(&config.spec, &host, &request, &entered) {
+            planned.set(planned.get() + 1);
+            check_exec(&plan, &host).map_err(TestCaseError::fail)?;
+        }
+        Ok(())
+    });
+    assert!(planned.get() > CASES / 2, "only {} of {CASES} could be planned", planned.get());
 }
 
 /// Planning trusts nothing that validation has said: it refuses on its own, or plans, and does so again the same way.

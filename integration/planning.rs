@@ -1,6 +1,9 @@
 //! What the tests of planning share: one request to start from, and the rules that every plan keeps, whatever the config.
 //! The order of the steps is the security of a container; each rule here says what would go wrong without it.
 
+#[path = "planning/exec.rs"]
+mod exec;
+
 use corten::cgroups::Op as CgroupOp;
 use corten::config::{Config, locate, validate};
 use corten::error::Violation;
@@ -12,6 +15,8 @@ use corten::process::Op as ProcessOp;
 use corten::request::{Mode, Request};
 use corten::rootfs::Op as RootfsOp;
 use corten::slots::Slot;
+
+pub use exec::check_exec;
 
 /// A `create` in `/bundle`, with a console socket where the config wants a terminal.
 pub fn request(terminal: bool) -> Request {

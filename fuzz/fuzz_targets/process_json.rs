@@ -1,19 +1,20 @@
-//! The file of `exec --process`, and that of `update --resources`: parsed and judged.
+//! The file of `exec --process`, parsed, judged and planned, and that of `update --resources`, parsed and judged.
 
 #![no_main]
 
 use std::path::Path;
 
 use corten::config::{parse, validate};
-use corten_fuzz::{choice, complaints_lead_somewhere, judge_error, mutate};
+use corten_fuzz::{choice, complaints_lead_somewhere, exec_plan, host, judge_error, mutate};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
-fn judged(bytes: &[u8]) -> String {
+fn judged(number: u8, bytes: &[u8]) -> String {
     let process = match parse::process(Path::new("process.json"), bytes) {
         Ok((process, warnings)) => {
             let violations = validate::validate_process(&process, bytes);
             complaints_lead_somewhere(&violations);
-            format!("{violations:?}{warnings:?}")
+            let planned = violations.is_empty().then(|| exec_plan(process, &host(number)));
+            format!("{violations:?}{warnings:?}{planned:?}")
         }
         Err(error) => {
             judge_error(&error);
@@ -35,10 +36,10 @@ fn judged(bytes: &[u8]) -> String {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let (_, bytes) = choice(input);
-    let first = judged(bytes);
+    let ((number, _), bytes) = choice(input);
+    let first = judged(number, bytes);
     if input.len() % 4 == 0 {
-        assert_eq!(first, judged(bytes), "the second look says something else");
+        assert_eq!(first, judged(number, bytes), "the second look says something else");
     }
 });
 

@@ -13,13 +13,16 @@ use std::path::{Component, Path, PathBuf};
 use corten::cgroups::Group;
 use corten::commands::launch;
 use corten::commands::plan::render_text;
-use corten::config::Config;
+use corten::config::exec::completed;
+use corten::config::{Config, validate};
 use corten::error::{Error, Violation};
 use corten::fault::Stage;
 use corten::host::Host;
 use corten::host::cgroups::Layout;
+use corten::plan::exec::{Entered, plan_exec};
 use corten::plan::Plan;
 use corten::request::{CgroupDriver, Mode, NotifyAddress, NotifySocket, Request};
+use oci_spec::runtime::{Process, Spec};
 
 /// Hosts, by their number in an input.
 pub fn host(number: u8) -> Host {
@@ -110,6 +113,29 @@ pub fn plan(config: &Config, request: &Request, host: &Host) -> String {
     }
     stays_inside(&plan);
     render_text(&plan, &config.bytes)
+}
+
+/// Plans an `exec` of this process in a container with all properties; what came of it.
+pub fn exec_plan(process: Process, host: &Host) -> String {
+    static CONTAINER: std::sync::OnceLock<Option<Spec>> = std::sync::OnceLock::new();
+    let container = CONTAINER.get_or_init(|| serde_json::from_value(mutate::full().clone()).ok());
+    let Some(mut spec) = container.clone() else { panic!("the config with everything can't be read") };
+    let completed = completed(&spec, process);
+    spec.set_process(Some(completed));
+    let request = Request { console_socket: None, ..Request::new("web", "", Mode::Exec { detach: false }) };
+    let violations = validate::validate_exec(&spec, &request, host, None);
+    complaints_lead_somewhere(&violations);
+    if !violations.is_empty() {
+        return format!("{violations:?}");
+    }
+    let entered = Entered { init: 42, group: &Group::default(), below: &[] };
+    match plan_exec(&spec, host, &request, &entered) {
+        Ok(plan) => {
+            planning::check_exec(&plan, host).unwrap_or_else(|why| panic!("{why}"));
+            format!("{plan:?}")
+        }
+        Err(violations) => format!("{violations:?}"),
+    }
 }
 
 /// Nothing in the plan leads out of the hierarchies.

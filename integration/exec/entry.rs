@@ -5,13 +5,14 @@ use std::path::Path;
 
 use super::{exec, fails_with, seen, waiting};
 use crate::harness::cgroups::cgroups_of;
-use crate::harness::{Case, Sandbox, cases, words};
+use crate::harness::{Case, Sandbox, cases, skip, words};
 
 pub const CASES: &[Case] = cases![anyone:
     it_is_in_all_namespaces_of_the_container,
     it_is_in_the_container_s_cgroups,
     it_is_in_a_cgroup_below_that_is_named,
     a_cgroup_that_is_not_there_is_an_error,
+    where_the_cgroup_hands_controllers_down_it_goes_where_the_init_is,
     it_needs_no_fork_of_its_own,
     it_enters_a_user_namespace,
     it_enters_a_time_namespace,
@@ -103,6 +104,29 @@ fn a_cgroup_that_is_not_there_is_an_error(sb: &Sandbox) {
     fails_with(&call("gpu:x"), &["--cgroup", "unknown controller"]);
     let both = exec(sb, &container.id, &["--cgroup", "a", "--cgroup", "b"], &["true"]);
     fails_with(&both, &["--cgroup", "missing <controller>: prefix"]);
+}
+
+/// As an init system in the container does: it moves to a cgroup below its own, and gives that controllers.
+fn where_the_cgroup_hands_controllers_down_it_goes_where_the_init_is(sb: &Sandbox) {
+    sb.needs_root();
+    let container = waiting(sb);
+    let Some(own) = cgroups_of(container.pid()).remove("") else { skip("this host doesn't mount version 2") };
+    let Some(controller) = fs::read_to_string(own.join("cgroup.controllers"))
+        .ok()
+        .and_then(|list| list.split_whitespace().next().map(str::to_owned))
+    else {
+        skip("the container's cgroup of version 2 has no controller to hand down")
+    };
+    let init = own.join("init.scope");
+    fs::create_dir(&init).unwrap();
+    fs::write(init.join("cgroup.procs"), container.pid().to_string()).unwrap();
+    fs::write(own.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+    let lines = words(&seen(sb, &container.id, &[])["cgroups"]);
+    assert!(lines.iter().any(|line| line.ends_with("/init.scope")), "{lines:?}");
+    fs::create_dir(own.join("other")).unwrap();
+    let lines = words(&seen(sb, &container.id, &["--cgroup", "other"])["cgroups"]);
+    // In a hierarchy of version 1 there is no such cgroup.
+    assert!(lines.iter().any(|line| line.ends_with("/other")), "{lines:?}");
 }
 
 fn it_needs_no_fork_of_its_own(sb: &Sandbox) {
