@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{Case, Output, Running, Sandbox, cases};
 
-pub const CASES: &[Case] = cases![
+pub const CASES: &[Case] = cases![anyone:
     json_is_the_pids_of_all_processes,
     the_table_has_a_header_and_the_containers_rows,
     engines_call_forms_work,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{exec, fails_with, seen, waiting};
+use super::{exec, fails_with, said, seen, waiting};
 use crate::harness::cgroups::cgroups_of;
 use crate::harness::{Case, Sandbox, cases, skip, words};
 
@@ -44,7 +44,7 @@ fn it_is_in_all_namespaces_of_the_container(sb: &Sandbox) {
     let container = sb.started(&bundle);
     let report = seen(sb, &container.id, &[]);
     assert_eq!(report["hostname"], "corten-test");
-    let inits: serde_json::Value = serde_json::from_str(container.output().lines().next().unwrap()).unwrap();
+    let inits = said(&container);
     assert_eq!(of_report(&report), of_report(&inits));
     assert_eq!(report["mounts"], inits["mounts"]);
     assert_eq!(report["procs"].as_array().unwrap().len(), 2, "the init and itself: {}", report["procs"]);
@@ -140,7 +140,7 @@ fn it_enters_a_user_namespace(sb: &Sandbox) {
     sb.needs_root();
     let bundle = sb.bundle().user_namespace().namespace("cgroup", None).tool(["json", ";", "pause"]).build();
     let container = sb.started(&bundle);
-    let inits: serde_json::Value = serde_json::from_str(container.output().lines().next().unwrap()).unwrap();
+    let inits = said(&container);
     for flags in [&[][..], &["--user", "1000:1000"]] {
         let report = seen(sb, &container.id, flags);
         assert_eq!(of_report(&report), of_report(&inits));

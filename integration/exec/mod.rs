@@ -7,6 +7,7 @@ pub mod process;
 use serde_json::Value;
 
 use crate::harness::{Container, Output, Sandbox};
+use crate::killing::wait_until;
 
 /// A call of `exec`, with its flags in front of the id and the toolbox's tools behind it.
 #[track_caller]
@@ -18,6 +19,12 @@ pub fn exec(sb: &Sandbox, id: &str, flags: &[&str], tools: &[&str]) -> Output {
 #[track_caller]
 pub fn seen(sb: &Sandbox, id: &str, flags: &[&str]) -> Value {
     exec(sb, id, flags, &["json"]).ok().json()
+}
+
+/// The first line that a container has written, a report, once it is there.
+pub fn said(container: &Container) -> Value {
+    wait_until("the container has said what it sees", || container.output().contains('\n'));
+    serde_json::from_str(container.output().lines().next().unwrap_or_default()).expect("a report")
 }
 
 /// A container that waits.

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::{exec, fails_with, seen, waiting};
+use super::{exec, fails_with, said, seen, waiting};
 use crate::harness::{Case, Lines, Pidfd, Pty, Sandbox, SocketServer, cases, words};
 
 pub const CASES: &[Case] = cases![anyone:
@@ -52,7 +52,7 @@ fn without_flags_it_is_as_the_container_s_process(sb: &Sandbox) {
         .set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 2}))
         .build();
     let container = sb.started(&bundle);
-    let inits: Value = serde_json::from_str(container.output().lines().next().unwrap()).unwrap();
+    let inits = said(&container);
     let report = seen(sb, &container.id, &[]);
     for property in [
         "user",

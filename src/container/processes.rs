@@ -10,21 +10,20 @@ use crate::error::Result;
 
 /// The pids of a container's processes in the caller's pid namespace, in ascending order; empty once it has stopped.
 ///
-/// A container without control groups has nobody who counts its processes: those are taken that descend from its init
+/// A container without control groups, as an ordinary user's may be, has nobody who counts its processes: those are taken that descend from its init
 /// and, as far as it has a pid namespace of its own, those that were brought into it. A process that has left its
 /// parent in a pid namespace that the container shares is not found then.
 pub fn processes(store: &Store, id: &ContainerId) -> Result<Vec<i32>> {
     let (_dir, record) = store.load(id)?;
-    if !record.group.is_empty() {
-        return members::pids(&record.group);
-    }
+    let members = members::pids(&record.group)?;
     match record.init {
-        Some(init) if init.alive()? => {
+        // Where the init lives and the cgroup has nobody, `create` had to go without it.
+        Some(init) if members.is_empty() && init.alive()? => {
             let namespace = probe(init.pid).map(|init| init.namespace).unwrap_or_default();
             let private = record.private_pid_namespace && namespace != own_namespace();
             Ok(relatives(init.pid, private, &probe_all()))
         }
-        _ => Ok(Vec::new()),
+        _ => Ok(members),
     }
 }
 
