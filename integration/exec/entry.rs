@@ -124,8 +124,9 @@ fn where_the_cgroup_hands_controllers_down_it_goes_where_the_init_is(sb: &Sandbo
     let lines = words(&seen(sb, &container.id, &[])["cgroups"]);
     assert!(lines.iter().any(|line| line.ends_with("/init.scope")), "{lines:?}");
     fs::create_dir(own.join("other")).unwrap();
-    let lines = words(&seen(sb, &container.id, &["--cgroup", "other"])["cgroups"]);
-    // In a hierarchy of version 1 there is no such cgroup.
+    // In hierarchies of version 1 there is no such cgroup.
+    let other = format!("{controller}:other");
+    let lines = words(&seen(sb, &container.id, &["--cgroup", &other])["cgroups"]);
     assert!(lines.iter().any(|line| line.ends_with("/other")), "{lines:?}");
 }
 
