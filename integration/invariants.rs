@@ -283,7 +283,7 @@ fn domain(source: &Source) -> &str {
 /// The four domains, and every way from one into another. Planning a process asks what namespaces there are; the
 /// interpreter, on both sides, hands a step to the domain that knows it; a report asks a domain for its hints.
 const DOMAINS: [&str; 4] = ["namespaces", "cgroups", "rootfs", "process"];
-const BETWEEN_DOMAINS: [(&str, &str, &str); 22] = [
+const BETWEEN_DOMAINS: [(&str, &str, &str); 24] = [
     ("process/init.rs", "cgroups/apply.rs", "apply"),
     ("process/init.rs", "namespaces/apply.rs", "apply"),
     // What it finds is a warning, and those are the interpreter's to send.
@@ -292,6 +292,9 @@ const BETWEEN_DOMAINS: [(&str, &str, &str); 22] = [
     ("process/init.rs", "rootfs/apply/mod.rs", "apply"),
     ("process/launch.rs", "cgroups/adopt.rs", "apply_adopt"),
     ("process/launch.rs", "namespaces/adopt.rs", "apply_adopt"),
+    // Devices that have been moved go back unless the launch goes well.
+    ("process/launch.rs", "namespaces/mod.rs", "Op"),
+    ("process/launch.rs", "namespaces/netdev.rs", "Devices"),
     ("process/locate.rs", "rootfs/apply/mod.rs", "locate"),
     ("process/locate.rs", "rootfs/mod.rs", "Op"),
     ("process/plan.rs", "namespaces/mod.rs", "Kind"),

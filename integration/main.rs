@@ -28,6 +28,7 @@ mod masks;
 mod mistakes;
 mod mounts;
 mod namespaces;
+mod netdevices;
 mod notify;
 mod pivot;
 mod process;
@@ -77,6 +78,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("mistakes", mistakes::CASES),
     ("mounts", mounts::CASES),
     ("namespaces", namespaces::CASES),
+    ("netdevices", netdevices::CASES),
     ("notify", notify::CASES),
     ("pivot", pivot::CASES),
     ("process", process::CASES),

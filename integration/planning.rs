@@ -384,11 +384,13 @@ fn the_program_comes_last(plan: &Plan, config: &Config, request: &Request) -> Re
     let is_exec = |op: &Op| matches!(op, Op::Process(ProcessOp::Exec { .. }));
     let is_start_hook = |op: &Op| matches!(op, Op::Process(ProcessOp::StartHook { .. }));
     match config.spec.process() {
-        Some(_) => {
+        Some(process) => {
             demand(first(&steps, is_exec) == Some(steps.len() - 1), || "execve is not the last step".into())?;
             let before = plan.start.len().checked_sub(2).map(|at| &plan.start[at].op);
             demand(before == Some(&Op::Process(ProcessOp::ResetSignals)), || "signals reach the program".into())?;
-            demand(!plan.exec.candidates.is_empty(), || "there is no program to look for".into())?;
+            // A program without a name is nowhere, and that is an error when it is looked for.
+            let named = process.args().iter().flatten().next().is_some_and(|name| !name.is_empty());
+            demand(named != plan.exec.candidates.is_empty(), || "there is no program to look for".into())?;
         }
         None => demand(first(&steps, is_exec).is_none(), || "a program out of nowhere".into())?,
     }

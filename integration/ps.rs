@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::harness::{Case, Output, Running, Sandbox, cases};
+use crate::killing::wait_until;
 
 pub const CASES: &[Case] = cases![anyone:
     json_is_the_pids_of_all_processes,
@@ -39,12 +40,21 @@ fn comm(pid: i64) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim().to_owned()
 }
 
+fn children(pid: i64) -> Vec<i64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// The container of [`FAMILY`], with all of it there.
 fn family(sb: &Sandbox, globals: &[&str]) -> (Running, String) {
     let bundle = sb.bundle().busybox().args(FAMILY).build();
     let id = sb.id();
     let mut running = sb.call(["run", "--bundle"]).arg(&bundle.dir).arg(&id).global(globals).spawn();
     running.lines.expect_line("ready");
+    // The shell says so when it has forked them, and they are shells for a moment more.
+    let init = sb.call(["state", &id]).output().json()["pid"].as_i64().unwrap();
+    let sleeping = || children(init).iter().filter(|pid| comm(**pid) == "sleep").count();
+    wait_until("both sleep", || sleeping() == 2);
     (running, id)
 }
 

@@ -54,6 +54,7 @@ for purpose in "$@"; do
     test)
         need busybox-static has_static_busybox
         need uidmap command -v newuidmap
+        need iproute2 command -v ip
         # A toolchain that isn't Debian's brings its own rustfmt and clippy, or goes without: see test.sh.
         if [ -n "$rust_missing" ] || [ -e /usr/bin/cargo ]; then
             "$here/cargo.sh" fmt --version >/dev/null 2>&1 && "$here/cargo.sh" clippy --version >/dev/null 2>&1 || lint_missing=yes

@@ -38,6 +38,7 @@ calls! {
     Sigprocmask = "rt_sigprocmask", Socket = "socketpair", Spawn = "posix_spawn", Stat = "fstatat", Symlink = "symlinkat", Umount = "umount2",
     Unlink = "unlinkat", Unshare = "unshare", Wait = "waitid", Write = "write", Memfd = "memfd_create", Statx = "statx",
     Rename = "renameat", Seccomp = "seccomp", PidfdGetfd = "pidfd_getfd", Execveat = "execveat", Sendfile = "sendfile", Setxattr = "setxattr", Flock = "flock", Sched = "sched_setaffinity",
+    GetLink = "netlink(RTM_GETLINK)", SetLink = "netlink(RTM_SETLINK)", GetAddress = "netlink(RTM_GETADDR)", NewAddress = "netlink(RTM_NEWADDR)",
     BpfLoad = "bpf(BPF_PROG_LOAD)", BpfAttach = "bpf(BPF_PROG_ATTACH)", BpfQuery = "bpf(BPF_PROG_QUERY)",
     // Not calls but checks of corten's own, so that a fault can name them.
     FindExecutable = "(search in $PATH)", CheckFilesystem = "(check of the file system)", CheckDevice = "(check of the device)",

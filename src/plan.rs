@@ -145,7 +145,7 @@ pub struct Plan {
     pub stage_one: Vec<Step>,
     /// The child: root file system and process, down to the exec fifo.
     pub stage_two: Vec<Step>,
-    /// In the host process, while the child waits with its root mounted.
+    /// In the host process, while the child waits with its root mounted: network devices are moved in, hooks run.
     pub mounted: Vec<Step>,
     /// In the host process, when the child has set itself up and waits.
     pub ready: Vec<Step>,
@@ -203,7 +203,7 @@ impl Plan {
 /// Errors are combinations that only planning sees: mount options that don't fit their mount, for example.
 pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Violation>> {
     let mut slots = SlotCounter::default();
-    let NamespacePlan { launch, wants, host: open, adopt, identity, rest, fork } =
+    let NamespacePlan { launch, wants, host: open, adopt, identity, rest, mounted: devices, fork } =
         namespaces::plan::plan_namespaces(spec, host, &mut slots);
     let CgroupPlan {
         group,
@@ -231,7 +231,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         hide,
         session,
         hand_over,
-        mounted,
+        mounted: hooks,
         inside,
         last,
         ready,
@@ -246,8 +246,10 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         join.insert(0, Step::new(Point::Adopted, first.field.clone()));
     }
     let mut stage_two = [session, mount, hand_over].concat();
-    if !mounted.is_empty() {
-        stage_two.push(Step::new(Point::Mounted, Field::at("/hooks")));
+    let mounted = [devices, hooks].concat();
+    if let Some(first) = mounted.first() {
+        let field = if matches!(first.op, Op::Namespace(_)) { "/linux/netDevices" } else { "/hooks" };
+        stage_two.push(Step::new(Point::Mounted, Field::at(field)));
     }
     stage_two.extend([enter, inside, finish, last, late, ready].concat());
 

@@ -131,7 +131,7 @@ fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
             },
             // An idmapped mount is there when its option is.
             mount_extensions: MountExtensions { idmap: Enabled { enabled: mount_options.contains(&"idmap") } },
-            net_devices: off(),
+            net_devices: Enabled { enabled: true },
         },
         annotations: BTreeMap::from(annotations),
         potentially_unsafe_config_annotations: [systemd::annotations::PREFIX],
@@ -195,9 +195,8 @@ mod tests {
     fn what_is_not_built_is_not_announced() {
         let bytes = render_features(&[]).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        for part in ["intelRdt", "netDevices"] {
-            assert_eq!(value["linux"][part]["enabled"], false, "{part}");
-        }
+        assert_eq!(value["linux"]["intelRdt"]["enabled"], false);
+        assert_eq!(value["linux"]["netDevices"]["enabled"], true);
         assert_eq!(value["linux"]["mountExtensions"]["idmap"]["enabled"], false);
     }
 }

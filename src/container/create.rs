@@ -51,7 +51,7 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
     let mut record = new_record(creation);
     let guard = store.create(&id, &record)?;
     guard.save_config(creation.config)?;
-    let launched = match creation.launch(&guard, &mut record) {
+    let mut launched = match creation.launch(&guard, &mut record) {
         Ok(launched) => launched,
         Err((error, pid)) => {
             // Somebody was faster: what there is under the unit's name is theirs.
@@ -71,6 +71,7 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
         return Err(error);
     }
     guard.keep();
+    std::mem::take(&mut launched.devices).commit();
     Ok((record, launched))
 }
 

@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod apply;
 pub mod idmap;
+pub mod netdev;
 pub mod plan;
 
 use std::ffi::CString;
@@ -159,6 +160,8 @@ pub enum Op {
     TimeOffsets { text: CString },
     /// Enter the time namespace that `Unshare` made for the children.
     EnterTime,
+    /// Host, while the child waits: move a network device of the host into the container, under its name in there.
+    MoveDevice { name: String, new_name: String },
     /// Bring the loopback interface of the new network namespace up.
     LoopbackUp,
     /// Go on in a child of the same parent: only a child is a member of a pid namespace that was joined or unshared.
@@ -183,6 +186,10 @@ pub fn render(op: &Op) -> String {
         Op::CheckMap { ids, map } => format!("compare the {} ids with {}", ids.name(), map.words()),
         Op::TimeOffsets { text } => format!("shift clocks: {}", text.to_string_lossy().trim().replace('\n', ", ")),
         Op::EnterTime => "enter the time namespace".to_owned(),
+        Op::MoveDevice { name, new_name } if name == new_name => {
+            format!("move network device {name} into the container")
+        }
+        Op::MoveDevice { name, new_name } => format!("move network device {name} into the container as {new_name}"),
         Op::LoopbackUp => "bring the loopback interface up".to_owned(),
         Op::Fork => "fork into the pid namespace".to_owned(),
     }

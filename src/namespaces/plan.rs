@@ -142,6 +142,8 @@ pub struct NamespacePlan {
     pub identity: Vec<Step>,
     /// New namespaces, clocks, loopback.
     pub rest: Vec<Step>,
+    /// While the child waits with its root mounted, before the hooks.
+    pub mounted: Vec<Step>,
     /// The end of stage one: the second fork, if one is needed.
     pub fork: Vec<Step>,
 }
@@ -204,7 +206,20 @@ pub fn plan_namespaces(spec: &Spec, host: &Host, slots: &mut SlotCounter) -> Nam
         }
     }
     plan_rest(&mut plan, spec, field);
+    plan.mounted = plan_devices(spec);
     plan
+}
+
+/// The network devices that the container gets, in the order of their names: the config has none.
+fn plan_devices(spec: &Spec) -> Vec<Step> {
+    let devices = spec.linux().as_ref().and_then(|linux| linux.net_devices().as_ref());
+    let mut devices: Vec<_> = devices.into_iter().flatten().collect();
+    devices.sort_by_key(|(name, _)| *name);
+    let step = |(name, device): (&String, &oci_spec::runtime::LinuxNetDevice)| {
+        let new_name = device.name().as_ref().filter(|name| !name.is_empty()).unwrap_or(name).clone();
+        Step::new(Op::MoveDevice { name: name.clone(), new_name }, Field::at("/linux/netDevices").key(name))
+    };
+    devices.into_iter().map(step).collect()
 }
 
 /// The id that sets the container up: root where root is mapped, else the first mapped id.

@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use crate::error::{Error, Result, Warning};
 use crate::fault::{self, Call, Effect, Fault, Stage, Trouble};
 use crate::field::Field;
+use crate::namespaces::Op as NamespaceOp;
+use crate::namespaces::netdev::Devices;
 use crate::plan::{self, Op, Plan, Point, Step};
 use crate::process::hooks::{Handed, Hook, Kind, Place, StateJson};
 use crate::process::init::{self, Init, Injection};
@@ -51,6 +53,8 @@ pub struct Launched {
     pub console: Option<RawFd>,
     /// The socket that the container sends its readiness to, when corten itself is to pass it on.
     pub notify: Option<UnixDatagram>,
+    /// The network devices that it has got; they go back unless they are committed.
+    pub devices: Devices,
     pub warnings: Vec<Warning>,
     /// Holds when each of the child's steps began.
     pub page: Page,
@@ -128,17 +132,19 @@ impl Launch<'_> {
             page,
             slots,
             handed: Vec::new(),
+            devices: Devices::default(),
             agent,
             warnings,
         };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
+        let devices = std::mem::take(&mut talk.devices);
         talk.slots.filled().for_each(file::close);
         talk.agent.into_iter().for_each(file::close);
         file::close(control);
         fifo.into_iter().for_each(file::close);
         match result {
-            Ok(()) => Ok(Launched { pid, console, notify: None, warnings, page }),
+            Ok(()) => Ok(Launched { pid, console, notify: None, devices, warnings, page }),
             // A pid that has been reaped may be a stranger's by now.
             Err(error) => Err(Failure { error, pid: (!reaped).then_some(pid) }),
         }
@@ -209,6 +215,7 @@ struct Conversation<'a, 'b> {
     agent: Option<RawFd>,
     /// What the init has handed over of itself: its namespaces and its root.
     handed: Vec<Handed>,
+    devices: Devices,
     warnings: Vec<Warning>,
 }
 
@@ -232,7 +239,7 @@ impl Conversation<'_, '_> {
                     locate::give_sources(plan, self.pid, self.control)?;
                     self.go()?;
                 }
-                Some(Message::At(Point::Mounted)) => self.run_hooks()?,
+                Some(Message::At(Point::Mounted)) => self.at_mounted()?,
                 // It is on record since before the first message.
                 Some(Message::At(Point::Recorded)) => {
                     self.settle()?;
@@ -340,14 +347,21 @@ impl Conversation<'_, '_> {
         acted.map_err(|trouble| report::step_error(&told, stage, index, trouble, &said))
     }
 
-    fn run_hooks(&mut self) -> Result {
+    /// What the host does while the child waits with its root mounted.
+    fn at_mounted(&mut self) -> Result {
         let plan = self.launch.plan;
         for (number, step) in plan.mounted.iter().enumerate() {
             self.launch
                 .injected(Stage::Mounted, number)
                 .map_err(|trouble| self.launch.step_error(Stage::Mounted, number, trouble))?;
-            let Op::Process(ProcessOp::Hook { kind, index, hook }) = &step.op else { continue };
-            self.run_hook(*kind, *index, hook)?;
+            match &step.op {
+                Op::Process(ProcessOp::Hook { kind, index, hook }) => self.run_hook(*kind, *index, hook)?,
+                Op::Namespace(NamespaceOp::MoveDevice { name, new_name }) => {
+                    let moved = self.devices.move_in(name, new_name, self.pid);
+                    moved.map_err(|trouble| self.launch.step_error(Stage::Mounted, number, trouble))?;
+                }
+                _ => {}
+            }
         }
         self.go()
     }

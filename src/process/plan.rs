@@ -394,10 +394,7 @@ fn plan_start(plan: &mut ProcessPlan, spec: &Spec) {
 /// The fields of this domain that are not applied yet: a run names them in its one warning and goes on without.
 pub fn unapplied(spec: &Spec) -> Vec<Field> {
     let linux = spec.linux().as_ref();
-    let asked = [
-        ("/linux/intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
-        ("/linux/netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
-    ];
+    let asked = [("/linux/intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some()))];
     asked.into_iter().filter(|(_, asked)| *asked).map(|(pointer, _)| Field::at(pointer)).collect()
 }
 
