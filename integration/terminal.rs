@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use serde_json::json;
 
-use crate::harness::{Bundle, BundleBuilder, Case, LIMIT, Lines, Pty, Sandbox, SocketServer, cases};
+use crate::harness::{Bundle, BundleBuilder, Case, LIMIT, Lines, Pty, Sandbox, SocketServer, cases, scaled};
 
 pub const CASES: &[Case] = cases![anyone:
     the_console_socket_gets_one_terminal_with_its_name,
@@ -25,6 +25,8 @@ pub const CASES: &[Case] = cases![anyone:
     busybox_runs_interactively,
     a_terminal_that_is_closed_and_opened_anew_goes_on,
     a_slow_reader_gets_the_last_byte,
+    what_writes_much_and_ends_loses_nothing,
+    a_reader_that_goes_away_holds_nothing_up,
 ];
 
 fn with_terminal<'a>(sb: &'a Sandbox, words: &[&str]) -> BundleBuilder<'a> {
@@ -237,4 +239,48 @@ fn a_slow_reader_gets_the_last_byte(sb: &Sandbox) {
     }
     lines.expect_line("last");
     assert_eq!(running.wait(), 0);
+}
+
+/// The bytes that come until the end of the stream, and how often the last word is among them.
+fn drain(reader: std::os::fd::OwnedFd) -> (usize, usize) {
+    use std::io::Read;
+    let (mut all, mut ends) = (0, 0);
+    let mut reader = std::fs::File::from(reader);
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut chunk).unwrap() {
+            0 => return (all, ends),
+            n => {
+                all += n;
+                ends += chunk[..n].iter().filter(|byte| **byte == b'!').count();
+            }
+        }
+    }
+}
+
+/// 100 MB through a terminal of `run` and one of `exec`, from programs that end with their last byte.
+fn what_writes_much_and_ends_loses_nothing(sb: &Sandbox) {
+    let size = scaled(100) << 20;
+    let script = format!("busybox head -c {size} /dev/zero; busybox printf '!'");
+    let bundle = sb.bundle().busybox().set("/process/terminal", true).args(["sh", "-c", &script]).build();
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    let mut running = sb.call(["run", "--bundle"]).arg(&bundle.dir).arg(sb.id()).stdout(writer).spawn();
+    assert_eq!(drain(reader), (size + 1, 1));
+    assert_eq!(running.wait(), 0);
+    let container = sb.started(&sb.bundle().busybox().args(["sleep", "6000"]).build());
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    let mut running = sb.call(["exec", "-t", &container.id, "sh", "-c", &script]).stdout(writer).spawn();
+    assert_eq!(drain(reader), (size + 1, 1));
+    assert_eq!(running.wait(), 0);
+}
+
+/// Whoever reads a container's terminal may leave: the program still comes to its end.
+fn a_reader_that_goes_away_holds_nothing_up(sb: &Sandbox) {
+    sb.only_corten("goes on draining");
+    let bundle = sb.bundle().busybox().set("/process/terminal", true);
+    let bundle = bundle.args(["sh", "-c", "busybox head -c 3000000 /dev/zero; exit 6"]).build();
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    let mut running = sb.call(["run", "--bundle"]).arg(&bundle.dir).arg(sb.id()).stdout(writer).spawn();
+    drop(reader);
+    assert_eq!(running.wait(), 6);
 }
