@@ -16,6 +16,8 @@ pub const CASES: &[Case] = cases![
     help_names_every_command,
     the_demo_shows_a_container,
     the_demo_keeps_a_directory_that_was_named,
+    the_config_of_a_container_can_be_had_and_makes_its_like,
+    the_config_of_no_container_can_t_be_had,
 ];
 
 fn the_version_is_as_engines_parse_it(sb: &Sandbox) {
@@ -114,4 +116,43 @@ fn the_demo_keeps_a_directory_that_was_named(sb: &Sandbox) {
     fs::create_dir(&dir).unwrap();
     sb.call(["demo"]).arg(&dir).output().ok();
     assert!(dir.join("config.json").exists() && dir.join("rootfs/bin/corten").exists());
+}
+
+/// What corten filled in is written out, so a container of that config is the same.
+fn the_config_of_a_container_can_be_had_and_makes_its_like(sb: &Sandbox) {
+    sb.only_corten("has the flag");
+    let bundle = sb.bundle().tool(["json", ";", "pause"]).set("/annotations", json!({"org.example.a": "b"})).build();
+    let container = sb.started(&bundle);
+    let first = crate::exec::said(&container);
+    // The bundle's may have been changed meanwhile.
+    fs::write(bundle.config_path(), "{}").unwrap();
+    let text = sb.call(["spec", "--from", &container.id, "--file", "-"]).output().ok().stdout.clone();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(config["root"]["path"], bundle.in_rootfs("").to_str().unwrap().trim_end_matches('/'));
+    assert_eq!(config["annotations"]["org.example.a"], "b");
+    assert_eq!(
+        (&config["process"]["user"]["umask"], &config["process"]["capabilities"]["ambient"]),
+        (&json!(18), &json!([]))
+    );
+    assert!(config["linux"]["devices"].as_array().unwrap().iter().any(|device| device["path"] == "/dev/urandom"));
+    let first_key = text.lines().nth(1).unwrap();
+    assert!(first_key.contains("ociVersion"), "people read it: {first_key}");
+    container.stop();
+    container.verb("delete").ok();
+    let again = sb.path("again");
+    fs::create_dir(&again).unwrap();
+    fs::write(again.join("config.json"), &text).unwrap();
+    let output = sb.call(["check", "--bundle"]).arg(&again).output();
+    output.ok();
+    let second = sb.started(&crate::harness::Bundle { dir: again });
+    let report = crate::exec::said(&second);
+    for property in ["user", "capabilities", "devices", "mounts", "env", "hostname", "rlimits", "noNewPrivileges"] {
+        assert_eq!(report[property], first[property], "{property}");
+    }
+}
+
+fn the_config_of_no_container_can_t_be_had(sb: &Sandbox) {
+    sb.only_corten("has the flag");
+    sb.call(["spec", "--from", "none", "--file", "-"]).output().fails_with(&["container does not exist"]);
+    sb.call(["spec", "--from", "none", "--rootless"]).output().fails_with(&["--from", "for a new one"]);
 }

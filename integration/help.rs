@@ -56,7 +56,9 @@ fn shell(sb: &Sandbox, line: &str) -> Output {
 fn prepare(sb: &Sandbox, verb: &str, bundle: &Bundle) {
     sb.call(["delete", "--force", "--regex", ""]).output().ok();
     let (exist, run) = match verb {
-        "state" | "kill" | "pause" | "resume" | "list" | "ps" | "update" | "events" | "stats" => (true, true),
+        "state" | "exec" | "spec" | "kill" | "pause" | "resume" | "list" | "ps" | "update" | "events" | "stats" => {
+            (true, true)
+        }
         "delete" => (true, false),
         _ => (false, false),
     };
@@ -72,7 +74,7 @@ fn prepare(sb: &Sandbox, verb: &str, bundle: &Bundle) {
 
 fn every_example_of_the_help_runs(sb: &Sandbox) {
     sb.only_corten("has examples");
-    let pausing = sb.bundle().tool(["pause"]).build();
+    let pausing = sb.bundle().tool(["pause"]).symlink("/bin/corten", "probe").build();
     let files = sb.tree("files", &[(".config/fish/completions/", "")]);
     let mut seen = 0;
     let verbs = verbs(sb);

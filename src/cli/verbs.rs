@@ -82,10 +82,10 @@ Examples:
   corten run --detach --pid-file /tmp/web.pid -b /tmp/web web";
     #[enters] Exec(Box<ExecArgs>) = "exec", "Run one more program in a container", "\
 Examples:
-  corten exec web /probe uname
-  corten exec --env DEBUG=1 --cwd /tmp web /probe env
-  corten exec --user 1000:1000 --cap NET_ADMIN web /probe id
-  corten exec --detach --pid-file /tmp/more.pid web /probe sleep 60";
+  corten exec web corten probe                            # a program in its root file system: here, corten itself
+  corten exec --env DEBUG=1 --cwd /tmp web corten probe -- pwd ';' env
+  corten exec --user 1000:1000 --cap NET_ADMIN web corten probe
+  corten exec --detach --pid-file /tmp/more.pid web corten probe -- sleep 60";
     State(StateArgs) = "state", "Print a container's state as JSON", "\
 Examples:
   corten state web";
@@ -138,7 +138,8 @@ Examples:
 Examples:
   corten spec                               # ./config.json, to be edited
   corten spec --with-rootfs -b /tmp/web     # a bundle that runs as it is
-  corten spec --rootless --with-rootfs -b /tmp/mine && corten run -b /tmp/mine mine";
+  corten spec --rootless --with-rootfs -b /tmp/mine && corten run -b /tmp/mine mine
+  corten spec --from web --file -           # the config of a container that is there";
     Features(FeaturesArgs) = "features", "Print what this corten can do, as JSON", "\
 Examples:
   corten features";
@@ -403,6 +404,10 @@ pub struct SpecArgs {
     /// For a caller without privileges: a user namespace that maps the caller's ids, the host's network
     #[arg(long)]
     pub rootless: bool,
+
+    /// Write the config of this container, as it was created, with what it left to corten written out
+    #[arg(long, value_name = "ID")]
+    pub from: Option<String>,
 
     /// Also make a root file system that holds corten itself, and a config that runs it
     #[arg(long)]

@@ -19,7 +19,7 @@ pub fn run(globals: &Globals, args: DemoArgs, log: &mut Log) -> Result<i32> {
     let place = Place::make(args.dir)?;
     let dir = place.dir.clone();
     let rootless = globals.rootless.applies(&Host::probe());
-    spec::run(SpecArgs { bundle: dir.clone(), file: None, rootless, with_rootfs: true })?;
+    spec::make(SpecArgs { bundle: dir.clone(), file: None, from: None, rootless, with_rootfs: true })?;
     let id = format!("corten-demo-{}", std::process::id());
     let text = format!(
         "A container is about to run from the bundle {}.\nIts root file system holds one program: {PROGRAM}. \

@@ -51,7 +51,7 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::Plan(args) => plan::run(&globals, args, log),
         Verb::Check(args) => check::run(&globals, args, log),
         Verb::Demo(args) => demo::run(&globals, args, log),
-        Verb::Spec(args) => spec::run(args),
+        Verb::Spec(args) => spec::run(&globals, args),
         Verb::Features(_) => features::run(),
         Verb::Completion(args) => completion::run(args),
         Verb::Man(args) => man::run(args),

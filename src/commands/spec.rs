@@ -10,7 +10,9 @@ use std::path::Path;
 use nix::sys::statfs;
 use serde::Serialize;
 
-use crate::cli::SpecArgs;
+use crate::cli::{Globals, SpecArgs};
+use crate::config::effective::{Facts, Ordered, effective};
+use crate::container::{ContainerId, Record, Store};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Call;
 use crate::toolbox::bundle;
@@ -27,27 +29,64 @@ struct Wishes {
 }
 
 /// Writes the file; never over another one.
-pub fn run(args: SpecArgs) -> Result<i32> {
+pub fn run(globals: &Globals, args: SpecArgs) -> Result<i32> {
+    match &args.from {
+        Some(_) if args.rootless || args.with_rootfs => {
+            let text =
+                "--from is the config of a container that is there: --rootless and --with-rootfs are for a new one";
+            Err(Error::Usage(text.to_owned()))
+        }
+        Some(id) => put(&args, &render_from(globals, id)?),
+        None => make(args),
+    }
+}
+
+/// The same for a new container.
+pub fn make(args: SpecArgs) -> Result<i32> {
     let wishes = Wishes {
         rootless: args.rootless.then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())),
         with_rootfs: args.with_rootfs,
         unified: probe_unified(),
     };
-    let name = args.file.as_deref().unwrap_or(Path::new("config.json"));
     let content = render_spec(wishes).doing(|| "write config.json")?;
     let rootfs = args.bundle.join("rootfs");
     if args.with_rootfs {
         fs::create_dir_all(&args.bundle).doing(|| format!("make the bundle {}", args.bundle.display()))?;
         refuse_existing(&rootfs)?;
     }
-    match name == Path::new("-") {
-        true => super::print(&content)?,
-        false => write_new(&args.bundle.join(name), name, &content)?,
-    }
+    put(&args, &content)?;
     if args.with_rootfs {
         bundle::make_rootfs(&rootfs).doing(|| format!("make the root file system {}", rootfs.display()))?;
     }
     Ok(0)
+}
+
+fn put(args: &SpecArgs, content: &[u8]) -> Result<i32> {
+    let name = args.file.as_deref().unwrap_or(Path::new("config.json"));
+    match name == Path::new("-") {
+        true => super::print(content)?,
+        false => write_new(&args.bundle.join(name), name, content)?,
+    }
+    Ok(0)
+}
+
+/// The config of a container, with what it left open.
+fn render_from(globals: &Globals, id: &str) -> Result<Vec<u8>> {
+    let (dir, record) = Store::open(&globals.root)?.load(&ContainerId::parse(id)?)?;
+    let config = serde_json::from_slice(&dir.read_config()?);
+    let config =
+        config.map_err(|error| Error::DamagedState { id: id.to_owned(), why: format!("config.json: {error}") })?;
+    let facts = Facts { rootfs: record.rootfs.to_string_lossy().into_owned(), cgroups_path: cgroups_path(&record) };
+    render(&Ordered(&effective(config, &facts))).doing(|| "write config.json")
+}
+
+/// What stands for an absent `linux.cgroupsPath`: the container's id, as a relative path or as the name of a scope.
+fn cgroups_path(record: &Record) -> Option<String> {
+    let Some(unit) = &record.group.unit else {
+        return (!record.group.is_empty()).then(|| record.id.clone());
+    };
+    let name = unit.name.strip_prefix("corten-")?.strip_suffix(".scope")?;
+    Some(format!("{}:corten:{name}", unit.slice))
 }
 
 fn exists(name: &Path) -> Error {
@@ -268,9 +307,13 @@ fn config(wishes: Wishes) -> Config {
 
 /// The file's bytes: indented by tabs.
 fn render_spec(wishes: Wishes) -> std::io::Result<Vec<u8>> {
+    render(&config(wishes))
+}
+
+fn render(config: &impl Serialize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    config(wishes).serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
+    config.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
     bytes.push(b'\n');
     Ok(bytes)
 }
@@ -294,7 +337,7 @@ mod tests {
     }
 
     fn args(bundle: &Path) -> SpecArgs {
-        SpecArgs { bundle: bundle.to_owned(), file: None, rootless: false, with_rootfs: false }
+        SpecArgs { bundle: bundle.to_owned(), file: None, from: None, rootless: false, with_rootfs: false }
     }
 
     #[test]
@@ -339,9 +382,9 @@ mod tests {
     #[test]
     fn an_existing_file_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        run(args(dir.path())).unwrap();
+        make(args(dir.path())).unwrap();
         let before = fs::read(dir.path().join("config.json")).unwrap();
-        let error = run(SpecArgs { rootless: true, ..args(dir.path()) }).unwrap_err();
+        let error = make(SpecArgs { rootless: true, ..args(dir.path()) }).unwrap_err();
         assert_eq!(error.to_string(), "File config.json exists. Remove it first");
         assert_eq!(fs::read(dir.path().join("config.json")).unwrap(), before);
     }
@@ -350,7 +393,7 @@ mod tests {
     fn with_rootfs_makes_a_bundle_that_needs_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = dir.path().join("new/web");
-        run(SpecArgs { with_rootfs: true, ..args(&bundle) }).unwrap();
+        make(SpecArgs { with_rootfs: true, ..args(&bundle) }).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap();
         assert_eq!(value["process"]["args"], serde_json::json!(["/bin/corten", "probe"]));
         assert_eq!((&value["process"]["terminal"], &value["root"]["readonly"]), (&false.into(), &true.into()));
@@ -367,7 +410,7 @@ mod tests {
     fn an_existing_rootfs_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("rootfs")).unwrap();
-        let error = run(SpecArgs { with_rootfs: true, ..args(dir.path()) }).unwrap_err();
+        let error = make(SpecArgs { with_rootfs: true, ..args(dir.path()) }).unwrap_err();
         assert!(error.to_string().ends_with("rootfs exists. Remove it first"), "{error}");
         assert!(!dir.path().join("config.json").exists());
     }

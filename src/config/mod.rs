@@ -12,6 +12,7 @@ use oci_spec::runtime::Spec;
 pub use crate::error::Warning;
 
 pub mod bundle;
+pub mod effective;
 pub mod exec;
 pub mod lenient;
 pub mod locate;
