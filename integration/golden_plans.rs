@@ -219,7 +219,7 @@ fn every_recorded_config_keeps_the_rules() {
                 planned += 1;
                 // As `exec` without flags would plan it.
                 let request = Request { mode: Mode::Exec { detach: true }, ..request };
-                let entered = Entered { init: 42, group: &plan.group, below: &[] };
+                let entered = Entered { init: 42, group: &plan.group, rdt: None, below: &[] };
                 let plan = plan_exec(&config.spec, &Host::fixture(), &request, &entered)
                     .unwrap_or_else(|violations| panic!("{}: {}", path.display(), words(&violations)));
                 planning::check_exec(&plan, &Host::fixture())

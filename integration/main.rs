@@ -33,6 +33,7 @@ mod notify;
 mod pivot;
 mod process;
 mod ps;
+mod rdt;
 mod removal;
 mod resources;
 mod rootless;
@@ -83,6 +84,7 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("pivot", pivot::CASES),
     ("process", process::CASES),
     ("ps", ps::CASES),
+    ("rdt", rdt::CASES),
     ("removal", removal::CASES),
     ("resources", resources::CASES),
     ("rootless", rootless::CASES),

@@ -290,7 +290,7 @@ fn every_plan_of_an_exec_keeps_the_rules() {
             return Ok(());
         }
         let request = Request { mode: Mode::Exec { detach: true }, ..request };
-        let entered = Entered { init: 42, group: &container.group, below: &[] };
+        let entered = Entered { init: 42, group: &container.group, rdt: None, below: &[] };
         if let Ok(plan) = plan_exec(&config.spec, &host, &request, &entered) {
             planned.set(planned.get() + 1);
             check_exec(&plan, &host).map_err(TestCaseError::fail)?;

@@ -19,6 +19,7 @@ mod amount;
 mod duration;
 mod exec;
 mod globals;
+mod launch;
 mod refusal;
 mod similar;
 mod update;

@@ -42,7 +42,7 @@ calls! {
     BpfLoad = "bpf(BPF_PROG_LOAD)", BpfAttach = "bpf(BPF_PROG_ATTACH)", BpfQuery = "bpf(BPF_PROG_QUERY)",
     // Not calls but checks of corten's own, so that a fault can name them.
     FindExecutable = "(search in $PATH)", CheckFilesystem = "(check of the file system)", CheckDevice = "(check of the device)",
-    CheckCwd = "(check of the working directory)", CheckNamespace = "(check of the namespace)", CheckCgroup = "(check of the cgroup)", Hook = "(hook)",
+    CheckCwd = "(check of the working directory)", CheckNamespace = "(check of the namespace)", CheckCgroup = "(check of the cgroup)", CheckClass = "(check of the class of service)", Hook = "(hook)",
     CompileFilter = "(compilation of the filter)", CheckTarget = "(check of the mount target)", MapIds = "(newuidmap or newgidmap)", CheckMap = "(check of the id map)", CheckFd = "(check of the inherited descriptor)", Ambient = "prctl(PR_CAP_AMBIENT)",
 }
 

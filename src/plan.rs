@@ -13,6 +13,8 @@ use oci_spec::runtime::Spec;
 
 use crate::cgroups::plan::CgroupPlan;
 use crate::cgroups::plan::delegate::Delegation;
+use crate::cgroups::plan::rdt::{RdtPlan, plan_rdt};
+use crate::cgroups::rdt::Rdt;
 use crate::cgroups::{Group, Place};
 use crate::error::{Violation, Warning};
 use crate::fault::Stage;
@@ -145,7 +147,8 @@ pub struct Plan {
     pub stage_one: Vec<Step>,
     /// The child: root file system and process, down to the exec fifo.
     pub stage_two: Vec<Step>,
-    /// In the host process, while the child waits with its root mounted: network devices are moved in, hooks run.
+    /// In the host process, while the child waits with its root mounted: network devices are moved in, a class of
+    /// service is entered, hooks run.
     pub mounted: Vec<Step>,
     /// In the host process, when the child has set itself up and waits.
     pub ready: Vec<Step>,
@@ -156,6 +159,8 @@ pub struct Plan {
     pub exec: Exec,
     /// Where the container's cgroups are.
     pub group: Group,
+    /// Its class of service, and its group for monitoring.
+    pub rdt: Option<Rdt>,
     /// The cgroup of version 2 that clone puts the child into.
     pub into_cgroup: Option<Slot>,
     /// How many slots the steps use.
@@ -221,6 +226,7 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         rootfs::plan::plan_rootfs(spec, host, request, &dirs, &mut slots)?;
     let Delegation { steps: delegate, warnings: of_owner } =
         cgroups::plan::delegate::plan_delegation(spec, host, request, &group, writable_cgroup);
+    let RdtPlan { rdt, mounted: classes, undo: leave_class } = plan_rdt(spec, request)?;
     // A unit's cgroup comes into being with the child in it.
     let (own_now, own_later) = if group.unit.is_none() { (delegate, Vec::new()) } else { (Vec::new(), delegate) };
     let context = Context { host, request, wants: &wants };
@@ -246,9 +252,13 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         join.insert(0, Step::new(Point::Adopted, first.field.clone()));
     }
     let mut stage_two = [session, mount, hand_over].concat();
-    let mounted = [devices, hooks].concat();
+    let mounted = [devices, classes, hooks].concat();
     if let Some(first) = mounted.first() {
-        let field = if matches!(first.op, Op::Namespace(_)) { "/linux/netDevices" } else { "/hooks" };
+        let field = match first.op {
+            Op::Namespace(_) => "/linux/netDevices",
+            Op::Cgroup(_) => "/linux/intelRdt",
+            _ => "/hooks",
+        };
         stage_two.push(Step::new(Point::Mounted, Field::at(field)));
     }
     stage_two.extend([enter, inside, finish, last, late, ready].concat());
@@ -256,7 +266,6 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
     warnings.extend(of_mounts);
     warnings.extend(of_limits);
     warnings.extend(of_owner);
-    warn_unapplied(spec, &mut warnings);
     let plan = Plan {
         launch,
         host: [connect, open, sources, limit, own_now].concat(),
@@ -266,9 +275,10 @@ pub fn plan(spec: &Spec, host: &Host, request: &Request) -> Result<Plan, Vec<Vio
         mounted,
         ready: settle,
         start,
-        undo: plan_undo(spec, leave),
+        undo: plan_undo(spec, [leave_class, leave].concat()),
         exec,
         group,
+        rdt,
         into_cgroup: into,
         slots: slots.len(),
         warnings,
@@ -350,13 +360,4 @@ fn plan_undo(spec: &Spec, leave: Vec<Step>) -> Vec<Step> {
     undo.push(Step::new(process::Op::RemoveRecord, Field::RUNTIME));
     undo.extend(process::plan::plan_poststop(spec));
     undo
-}
-
-/// One line that names every field whose domain corten doesn't apply yet.
-fn warn_unapplied(spec: &Spec, warnings: &mut Vec<Warning>) {
-    let fields = process::plan::unapplied(spec);
-    if !fields.is_empty() {
-        let names: Vec<_> = fields.iter().map(Field::to_string).collect();
-        warnings.push(Warning::plain(format!("not applied by this version of corten: {}", names.join(", "))));
-    }
 }

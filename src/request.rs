@@ -41,6 +41,15 @@ pub enum CgroupDriver {
     Disabled,
 }
 
+/// The file system that resource control of the CPU has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resctrl {
+    /// Where it is mounted; absolute.
+    pub mount: PathBuf,
+    /// It is a test's tree of ordinary directories.
+    pub pretended: bool,
+}
+
 /// One call of `create`, `run` or `exec`.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -64,6 +73,8 @@ pub struct Request {
     /// Where the container's readiness goes (sd_notify(3)), if the caller wants to know of it.
     pub notify_socket: Option<NotifySocket>,
     pub cgroup_driver: CgroupDriver,
+    /// Where resctrl is, if the config asks for it.
+    pub resctrl: Option<Resctrl>,
     /// A control group that the caller may not make, and that nothing in the config needs, is done without.
     pub rootless: bool,
     pub no_subreaper: bool,
@@ -88,6 +99,7 @@ impl Request {
             listen_fd_names: None,
             notify_socket: None,
             cgroup_driver: CgroupDriver::Cgroupfs,
+            resctrl: None,
             rootless: false,
             no_subreaper: false,
             terminal_size: None,

@@ -21,7 +21,7 @@ use corten::host::Host;
 use corten::host::cgroups::Layout;
 use corten::plan::exec::{Entered, plan_exec};
 use corten::plan::Plan;
-use corten::request::{CgroupDriver, Mode, NotifyAddress, NotifySocket, Request};
+use corten::request::{CgroupDriver, Mode, NotifyAddress, NotifySocket, Request, Resctrl};
 use oci_spec::runtime::{Process, Spec};
 
 /// Hosts, by their number in an input.
@@ -43,6 +43,7 @@ pub fn host(number: u8) -> Host {
 /// Requests, by their number in an input. A config that wants a terminal has a console socket in most.
 pub fn request(number: u8, terminal: bool) -> Request {
     let base = |mode| Request {
+        resctrl: Some(Resctrl { mount: "/sys/fs/resctrl".into(), pretended: false }),
         console_socket: terminal.then(|| "/run/console.sock".into()),
         ..Request::new("web", "/bundle", mode)
     };
@@ -128,7 +129,7 @@ pub fn exec_plan(process: Process, host: &Host) -> String {
     if !violations.is_empty() {
         return format!("{violations:?}");
     }
-    let entered = Entered { init: 42, group: &Group::default(), below: &[] };
+    let entered = Entered { init: 42, group: &Group::default(), rdt: None, below: &[] };
     match plan_exec(&spec, host, &request, &entered) {
         Ok(plan) => {
             planning::check_exec(&plan, host).unwrap_or_else(|why| panic!("{why}"));

@@ -20,7 +20,7 @@ die() { echo "lane.sh: $*" >&2; exit 1; }
 # once, because it shows a missing fallback; the others leave out what has nothing to do with control groups.
 elsewhere=attacks_descriptors,attacks_entering,attacks_executable,attacks_links,attacks_procfs,attacks_races,exec_process,faults,features_spec,fixtures
 elsewhere+=,golden,help,hooks,idmapped,invalid,labels,locked,log,masks,mistakes,mounts,namespaces,netdevices,notify,pivot,process
-elsewhere+=,rootless,seccomp,terminal
+elsewhere+=,rdt,rootless,seccomp,terminal
 lanes() {
     cat <<E
 fast uml-v2 uml v2 root - -

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::file::{read, write};
 use super::make::{fill_cpuset, make_dirs, refuse_inhabited};
-use super::{Move, Op, make, systemd};
+use super::{Move, Op, make, rdt, systemd};
 use crate::error::Result;
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::Slots;
@@ -17,6 +17,8 @@ pub fn apply_adopt(op: &Op, pid: i32, slots: &mut Slots) -> Result<Effect> {
     Ok(match op {
         Op::StartUnit(start) => return systemd::start(start, pid).map(Ok),
         Op::Move(step) => apply_move(step, pid),
+        Op::MakeClass { rdt, schemata } => rdt::make(rdt, schemata),
+        Op::EnterClass { rdt } => rdt::enter(rdt, pid),
         op => make::apply_host(op, slots),
     })
 }

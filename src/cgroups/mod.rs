@@ -16,6 +16,7 @@ pub mod oom;
 pub mod oom_events;
 mod open;
 pub mod plan;
+pub mod rdt;
 pub mod reason;
 pub mod remove;
 pub mod stats;
@@ -73,6 +74,12 @@ pub enum Op {
     ResetAffinity,
     /// Child: write a limit that its own set-up must not meet.
     WriteLate { slot: Slot, name: String, value: CString },
+    /// Host, while the child waits: make the class of service with these lines, or find it so.
+    MakeClass { rdt: rdt::Rdt, schemata: Vec<String> },
+    /// Host, on the child: put it into its class of service.
+    EnterClass { rdt: rdt::Rdt },
+    /// Host, after a failure: remove what is the container's own in resctrl.
+    RemoveClass { rdt: rdt::Rdt },
     /// Host, after a failure: remove the cgroups, with all that the container has made in them.
     Remove,
 }
@@ -173,6 +180,14 @@ pub fn render(op: &Op) -> String {
         Op::Enter { hierarchy, .. } => format!("enter the cgroup of {hierarchy}"),
         Op::ResetAffinity => "run on all CPUs of the cgroup".to_owned(),
         Op::WriteLate { name, value, .. } => format!("write {:?} to {name}", text(value).trim_end()),
+        Op::MakeClass { rdt, schemata } => {
+            let lines = if schemata.is_empty() { String::new() } else { format!(": {}", schemata.join("; ")) };
+            let found = if rdt.own || schemata.is_empty() { "" } else { ", or find it so" };
+            let verb = if rdt.own || !schemata.is_empty() { "make" } else { "find" };
+            format!("{verb} the class of service {}{found}{lines}", rdt.dir().display())
+        }
+        Op::EnterClass { rdt } => format!("enter the class of service {}", rdt.dir().display()),
+        Op::RemoveClass { rdt } => format!("leave the class of service {}", rdt.dir().display()),
         Op::Remove => "remove the cgroups".to_owned(),
     }
 }

@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 
 use super::file::read;
 use super::make::inhabitants;
-use super::{Make, Op, Open};
+use super::{Make, Op, Open, rdt};
 use crate::fault::{Call, Trouble};
 
 /// What the kernel's errno doesn't say; engines match some of these words.
@@ -28,6 +28,11 @@ pub fn reason(op: &Op, trouble: Trouble) -> Option<String> {
              permission is granted for cgroups)"
                 .to_owned(),
         ),
+        Op::MakeClass { rdt, .. } if trouble == Trouble::new(Call::CheckClass, Errno::EEXIST) => Some(match rdt.own {
+            true => "there is a class of that name already, and it is somebody else's".to_owned(),
+            false => "the class is there, and its schemata are others".to_owned(),
+        }),
+        Op::MakeClass { rdt, .. } | Op::EnterClass { rdt } => rdt::last_words(rdt),
         Op::Write { file, value } if trouble.errno == Errno::EBUSY => {
             let file = path_of(file.to_bytes());
             let [usage, peak] = match name_of(&file) {
@@ -56,6 +61,7 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             choices.first().and_then(|(file, _)| file_hint(&path_of(file.to_bytes()), trouble))
         }
         Op::WriteLate { name, .. } => file_hint(Path::new(name), trouble),
+        Op::MakeClass { rdt, .. } => class_hint(rdt, trouble),
         Op::Open(open) => open_hint(open, trouble.errno),
         Op::Enter { hierarchy, .. } => enter_hint(hierarchy, trouble.errno),
         _ => None,
@@ -91,6 +97,18 @@ fn make_hint(make: &Make, trouble: Trouble) -> Option<&'static str> {
             Some("the kernel has no room for more cgroups: /proc/cgroups counts them, removed ones may linger")
         }
         Errno::ENOENT if make.fill_cpuset => Some("the hierarchy must be mounted with the option cpuset, not noprefix"),
+        _ => None,
+    }
+}
+
+fn class_hint(rdt: &rdt::Rdt, trouble: Trouble) -> Option<&'static str> {
+    match trouble.errno {
+        Errno::ENOENT if trouble.call == Call::CheckClass => {
+            Some("closID alone names a class that is there: make it first, or say what it is by schemata")
+        }
+        Errno::EEXIST if rdt.own => Some("choose another id, or name the class by closID to share it"),
+        Errno::EEXIST => Some("leave the schemata away to join the class as it is, or choose another closID"),
+        Errno::ENOSPC => Some("the CPU has no class of service left: see num_closids below /sys/fs/resctrl/info"),
         _ => None,
     }
 }

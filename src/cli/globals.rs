@@ -63,6 +63,10 @@ struct Flags {
     #[arg(long, value_name = "CALLS", value_enum, value_delimiter = ',', hide = true)]
     pretend_kernel_lacks: Vec<KernelCall>,
 
+    /// For tests: take this directory for the file system resctrl
+    #[arg(long, value_name = "DIR", hide = true)]
+    pretend_resctrl: Option<PathBuf>,
+
     /// Print the version
     #[arg(short = 'v', long, visible_short_alias = 'V')]
     version: bool,
@@ -103,6 +107,8 @@ pub struct Globals {
     pub fault: Vec<FaultPoint>,
     /// Calls that corten shall not use (tests of the ways around them).
     pub pretend_kernel_lacks: Vec<KernelCall>,
+    /// What stands for the file system resctrl (tests).
+    pub pretend_resctrl: Option<PathBuf>,
 }
 
 impl Globals {
@@ -127,6 +133,7 @@ impl Globals {
             criu: flags.criu,
             fault: flags.fault,
             pretend_kernel_lacks: flags.pretend_kernel_lacks,
+            pretend_resctrl: flags.pretend_resctrl,
         })
     }
 }

@@ -146,10 +146,10 @@ impl UpdateArgs {
         rest.iter().filter(|(property, _)| limits.pointer(property).is_some()).map(|(_, flag)| *flag).collect()
     }
 
-    /// The schemas of Intel RDT that are given: no limit of a control group.
-    pub fn schemas(&self) -> Vec<&'static str> {
+    /// The lines of the container's class of service, by their flags: no limit of a control group.
+    pub fn schemata(&self) -> Vec<(&'static str, String)> {
         let given = [("--l3-cache-schema", &self.l3_cache_schema), ("--mem-bw-schema", &self.mem_bw_schema)];
-        given.into_iter().filter(|(_, schema)| schema.is_some()).map(|(flag, _)| flag).collect()
+        given.into_iter().filter_map(|(flag, line)| Some((flag, line.clone()?))).collect()
     }
 
     /// The flags that are given and mean nothing any more.
@@ -235,6 +235,6 @@ mod tests {
         assert_eq!(typed("update --resources=/tmp/x web").resources, Some("/tmp/x".into()));
         let outdated = typed("update --kernel-memory 5m --kernel-memory-tcp 6m --l3-cache-schema L3:0=f web");
         assert_eq!(outdated.outdated(), ["--kernel-memory", "--kernel-memory-tcp"]);
-        assert_eq!(outdated.schemas(), ["--l3-cache-schema"]);
+        assert_eq!(outdated.schemata(), [("--l3-cache-schema", "L3:0=f".to_owned())]);
     }
 }

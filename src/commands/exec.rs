@@ -31,7 +31,12 @@ pub fn run(globals: &Globals, args: ExecArgs, log: &mut Log) -> Result<i32> {
     let wanted = Wanted::read(&args)?;
     let mut warnings = wanted.warnings.clone();
     wanted.put_into(&mut config.spec, &config.bytes, &request, &host)?;
-    let entered = Entered { init: entrance.pid, group: &entrance.record.group, below: &args.cgroup };
+    let entered = Entered {
+        init: entrance.pid,
+        group: &entrance.record.group,
+        rdt: entrance.record.rdt.as_ref(),
+        below: &args.cgroup,
+    };
     let plan = plan_exec(&config.spec, &host, &request, &entered).map_err(|found| wanted.refused(found))?;
     let plan = wanted.tell(plan);
     warnings.extend(plan.warnings.iter().cloned());

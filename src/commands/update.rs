@@ -8,7 +8,7 @@ use crate::cgroups::plan::resources::plan_resources;
 use crate::cgroups::{Group, current};
 use crate::cli::{Globals, UpdateArgs, flag_of};
 use crate::config::{bundle, locate, parse, validate};
-use crate::container::update::update;
+use crate::container::update::{FormerClass, update, update_class};
 use crate::container::{ContainerId, Store};
 use crate::error::{Error, Result, Violation, Warning};
 use crate::field::Field;
@@ -21,8 +21,13 @@ pub fn run(globals: &Globals, args: UpdateArgs, log: &mut Log) -> Result<i32> {
     // Before stdin is read, and without the lock: whoever writes there may take its time.
     store.find(&id)?;
     let mut warnings = Vec::new();
-    let result = Wanted::read(&args, &mut warnings)
-        .and_then(|wanted| update(&store, &id, &|group, warnings| wanted.plan(group, warnings), &mut warnings));
+    let schemata = args.schemata();
+    let result = Wanted::read(&args, &mut warnings).and_then(|wanted| {
+        // All or nothing: a class's lines are taken all or not at all, and limits are put back when one of them fails.
+        let former = update_class(&store, &id, &schemata)?;
+        let updated = update(&store, &id, &|group, warnings| wanted.plan(group, warnings), &mut warnings);
+        updated.inspect_err(|_| former.iter().for_each(FormerClass::restore))
+    });
     warnings.into_iter().for_each(|warning| log.warn(warning));
     result.map(|()| 0)
 }
@@ -40,14 +45,10 @@ impl Wanted {
         for flag in args.outdated() {
             warnings.push(Warning::new(Field::at(flag), "ignored: kernels no longer limit their own memory"));
         }
-        if let Some(flag) = args.schemas().first() {
-            let violation = Violation::new(Field::at(flag), "Intel RDT is not supported by this version of corten");
-            let hint = "the schemata of the container's group below /sys/fs/resctrl can be written directly";
-            return Err(Error::Violations(vec![violation.hint(hint)]));
-        }
         let Some(path) = &args.resources else {
             let wanted = Wanted { limits: args.limits(), bytes: None };
-            if wanted.limits == UpdateArgs::default().limits() && args.outdated().is_empty() {
+            let none = args.outdated().is_empty() && args.schemata().is_empty();
+            if wanted.limits == UpdateArgs::default().limits() && none {
                 warnings.push(Warning::plain("nothing was changed, because no limit was given"));
             }
             return wanted.valid();
@@ -177,9 +178,6 @@ mod tests {
         assert_eq!((limits.devices(), limits.pids()), (&None, &None));
         let (_file, args) = file(r#"{"devices": []}"#);
         assert_eq!(wanted(args).1, [""; 0]);
-        let refused =
-            violations(wanted(UpdateArgs { mem_bw_schema: Some("MB:0=5".into()), ..UpdateArgs::default() }).0);
-        assert_eq!(refused[0].field.to_string(), "--mem-bw-schema");
     }
 
     #[test]

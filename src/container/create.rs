@@ -16,7 +16,7 @@ use super::status::Status;
 use super::store::Guard;
 use super::{ContainerId, Record, Store, Warning, fifo, notify, oom};
 use crate::cgroups::remove::{self, Members};
-use crate::cgroups::{Group, Op as CgroupOp, group, systemd};
+use crate::cgroups::{Group, Op as CgroupOp, group, rdt, systemd};
 use crate::error::{Doing, Error, Result, SystemdTrouble};
 use crate::fault::Stage;
 use crate::field::Field;
@@ -88,6 +88,7 @@ fn new_record(creation: &Creation) -> Record {
         no_new_keyring: request.no_new_keyring,
         private_pid_namespace: plan.launch.private_pid(),
         group,
+        rdt: plan.rdt.clone(),
         has_process: spec.process().is_some(),
         notify_socket: request.notify_socket.as_ref().map(|notify| notify.address.as_str().to_owned()),
         terminal: spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false)),
@@ -172,6 +173,7 @@ impl Creation<'_> {
                 }
                 // Without a process they may be somebody else's, and just that may be the error.
                 Op::Cgroup(CgroupOp::Remove) if record.init.is_none() => remove::remove_unused(&record.group),
+                Op::Cgroup(CgroupOp::RemoveClass { rdt }) => rdt::remove(rdt),
                 Op::Cgroup(CgroupOp::Remove) => remove::remove(&record.group, Members::Kill),
                 Op::Process(ProcessOp::RemoveRecord) => guard.take().map_or(Ok(()), |guard| guard.remove()),
                 Op::Process(ProcessOp::Hook { kind: Kind::Poststop, hook, .. }) => {

@@ -7,8 +7,8 @@ use super::id::ContainerId;
 use super::record::Record;
 use super::status::{Status, Verb, permit};
 use super::{Store, Warning};
-use crate::cgroups::freeze;
 use crate::cgroups::remove::{Members, remove};
+use crate::cgroups::{freeze, rdt};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::process::hooks::{Kind, Place, run_hooks};
@@ -89,6 +89,7 @@ fn end(record: &Record) -> Result<()> {
 pub fn destroy(dir: &Locked, record: &Record, members: Members, warnings: &mut Vec<Warning>) -> Result<()> {
     end(record)?;
     remove_cgroups(record, members, warnings)?;
+    record.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
     dir.remove()?;
     let state = record.state_json(Status::Stopped);
     for (index, hook) in record.poststop.iter().enumerate() {

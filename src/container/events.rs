@@ -10,6 +10,7 @@ use super::init::{Init, LiveInit};
 use super::record::Record;
 use super::status::Status;
 use crate::cgroups::oom_events::Watch;
+use crate::cgroups::rdt;
 use crate::cgroups::stats::{self, Stats};
 use crate::error::{Doing, Error, Result};
 use crate::fault::{Call, During};
@@ -27,7 +28,12 @@ pub enum Event {
 /// What the container has used so far; only of one whose init lives.
 pub fn stats_of(record: &Record, status: Status) -> Result<Stats> {
     running(record, status)?;
-    stats::probe(&record.group)
+    probe(record)
+}
+
+fn probe(record: &Record) -> Result<Stats> {
+    let intel_rdt = record.rdt.as_ref().map(rdt::probe).unwrap_or_default();
+    Ok(Stats { intel_rdt, ..stats::probe(&record.group)? })
 }
 
 /// Tells what it uses every `interval` (above zero), first after one, and OOM kills as they come. Ends when the container
@@ -58,7 +64,7 @@ pub fn watch(
             return Ok(());
         }
         if next.is_some_and(|next| next <= Instant::now()) {
-            tell(Event::Stats(Box::new(stats::probe(&record.group)?)))?;
+            tell(Event::Stats(Box::new(probe(record)?)))?;
             // A reader that is slow misses some; it doesn't get them all at once.
             next = next.and_then(|next| next.checked_add(interval)).map(|next| next.max(Instant::now()));
         }

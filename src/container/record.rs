@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::init::Init;
 use super::status::Status;
 use crate::cgroups::Group;
+use crate::cgroups::rdt::Rdt;
 use crate::error::{Error, Result};
 use crate::process::hooks::{Hook, StateJson};
 
@@ -43,6 +44,9 @@ pub struct Record {
     /// Where the container's cgroups are.
     #[serde(default)]
     pub group: Group,
+    /// Its class of service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Rdt>,
     /// config.json has a `process`; without one the container can be made but not started.
     pub has_process: bool,
     pub terminal: bool,
@@ -71,6 +75,7 @@ impl Record {
             poststop: Vec::new(),
             private_pid_namespace: true,
             group: Group::default(),
+            rdt: None,
             has_process: true,
             terminal: false,
             no_new_keyring: false,

@@ -3,8 +3,10 @@
 use super::id::ContainerId;
 use super::status::{Verb, permit};
 use super::{Store, Warning};
+use crate::cgroups::rdt::{self, Rdt};
 use crate::cgroups::{Group, systemd, update::apply_update};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Violation};
+use crate::field::Field;
 use crate::plan::Step;
 
 /// Decides what to write for the new limits, from where the container's cgroups are.
@@ -24,6 +26,42 @@ pub fn update(store: &Store, id: &ContainerId, plan: PlanLimits, warnings: &mut 
     let steps = plan(&record.group, warnings)?;
     // Files are all there is to a cgroup of corten's own; one of a unit is systemd's as well.
     apply_update(&steps, || systemd::tell(&record.group))
+}
+
+/// What a class of service was before a change.
+pub struct FormerClass {
+    class: Rdt,
+    schemata: Vec<String>,
+}
+
+impl FormerClass {
+    /// Has it so again, as far as the kernel lets one; there is another error to tell.
+    pub fn restore(&self) {
+        rdt::write_schemata(&self.class, &self.schemata).ok();
+    }
+}
+
+/// Changes lines of a container's class of service, given with the flags that they come from.
+pub fn update_class(
+    store: &Store,
+    id: &ContainerId,
+    schemata: &[(&'static str, String)],
+) -> Result<Option<FormerClass>> {
+    let Some((flag, _)) = schemata.first() else { return Ok(None) };
+    let dir = store.find(id)?.lock()?;
+    let record = dir.load()?;
+    permit(Verb::Update, dir.status(&record)?, id.as_str())?;
+    let Some(class) = &record.rdt else {
+        let violation = Violation::new(Field::at(flag), "the container is in no class of service of its own choice");
+        return Err(Error::Violations(vec![violation.hint("linux.intelRdt in config.json puts it into one")]));
+    };
+    let former = FormerClass { class: class.clone(), schemata: rdt::read_schemata(class) };
+    let lines: Vec<String> = schemata.iter().map(|(_, line)| line.trim().to_owned()).collect();
+    rdt::write_schemata(class, &lines).map(|()| Some(former)).map_err(|trouble| {
+        let why = rdt::last_words(class).map(|words| format!(": {words}")).unwrap_or_default();
+        let doing = format!("write {:?} to {}/schemata{why}", lines.join("; "), class.dir().display());
+        Error::os(doing, trouble).field(Field::at(flag))
+    })
 }
 
 #[cfg(test)]

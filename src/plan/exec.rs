@@ -4,6 +4,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::{Plan, Step};
 use crate::cgroups::plan::entry::plan_entry;
+use crate::cgroups::rdt::Rdt;
 use crate::cgroups::{self, Group};
 use crate::error::Violation;
 use crate::field::Field;
@@ -22,6 +23,7 @@ pub struct Entered<'a> {
     /// The pid of its init, in the host's pid namespace.
     pub init: i32,
     pub group: &'a Group,
+    pub rdt: Option<&'a Rdt>,
     /// The cgroups below the container's own that were asked for.
     pub below: &'a [String],
 }
@@ -45,6 +47,8 @@ pub fn plan_exec(spec: &Spec, host: &Host, request: &Request, container: &Entere
     if !container.group.is_empty() && affinity.is_none_or(|affinity| affinity.cpu_affinity_final().is_none()) {
         enter.push(Step::new(cgroups::Op::ResetAffinity, Field::RUNTIME));
     }
+    let class = |rdt: &Rdt| Step::new(cgroups::Op::EnterClass { rdt: rdt.clone() }, Field::at("/linux/intelRdt"));
+    let classes: Vec<Step> = container.rdt.map(class).into_iter().collect();
     let mut undo = vec![Step::new(process::Op::KillInit, Field::RUNTIME)];
     undo.extend(
         request
@@ -59,11 +63,12 @@ pub fn plan_exec(spec: &Spec, host: &Host, request: &Request, container: &Entere
         stage_one: [first, enter, identity, hide, fork].concat(),
         stage_two: [session, root.enter, inside, last, ready].concat(),
         mounted: Vec::new(),
-        ready: handover,
+        ready: [classes, handover].concat(),
         start,
         undo,
         exec,
         group: container.group.clone(),
+        rdt: container.rdt.cloned(),
         into_cgroup: entry.into,
         slots: slots.len(),
         warnings,

@@ -360,6 +360,7 @@ impl Conversation<'_, '_> {
                     let moved = self.devices.move_in(name, new_name, self.pid);
                     moved.map_err(|trouble| self.launch.step_error(Stage::Mounted, number, trouble))?;
                 }
+                Op::Cgroup(_) => self.act(Stage::Mounted, number, step)?,
                 _ => {}
             }
         }

@@ -391,13 +391,6 @@ fn plan_start(plan: &mut ProcessPlan, spec: &Spec) {
     }
 }
 
-/// The fields of this domain that are not applied yet: a run names them in its one warning and goes on without.
-pub fn unapplied(spec: &Spec) -> Vec<Field> {
-    let linux = spec.linux().as_ref();
-    let asked = [("/linux/intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some()))];
-    asked.into_iter().filter(|(_, asked)| *asked).map(|(pointer, _)| Field::at(pointer)).collect()
-}
-
 /// The file below /proc of a kernel parameter: `net.ipv4.ip_forward` and `net/ipv4/ip_forward` are the same. Where a
 /// slash comes first, dots are part of names (sysctl(8)).
 fn sysctl_file(key: &str) -> String {

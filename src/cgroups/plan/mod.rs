@@ -17,6 +17,7 @@ pub mod path;
 mod pids;
 pub mod program;
 mod rdma;
+pub mod rdt;
 pub mod resources;
 mod unified;
 

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::group::{Group, Place, Version};
+use super::rdt::IntelRdt;
 use super::{file, members};
 use crate::error::{Doing, Result};
 use nix::errno::Errno;
@@ -188,9 +189,6 @@ pub struct Hugetlb {
     pub max: u64,
     pub failcnt: u64,
 }
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct IntelRdt {}
 
 /// Pressure stall information (kernel documentation, accounting/psi): the share of time in which some or all
 /// processes waited.
