@@ -47,6 +47,7 @@ static RULES: &[Rule] = &[
     rule(Errno::EPERM, NAMESPACES, "", Anyone, "making a namespace takes CAP_SYS_ADMIN; without it add a user namespace, see `corten spec --rootless`"),
     rule(Errno::EINVAL, NAMESPACES, "", Anyone, "this kernel lacks one of the namespaces in linux.namespaces: compare them with /proc/self/ns"),
     rule(Errno::EINVAL, &[Call::Setns], "", Anyone, "the path doesn't lead to a namespace of this type, or the process is in that user namespace already"),
+    rule(Errno::EPERM, &[Call::Setns], "", Rootless, "joining a namespace takes CAP_SYS_ADMIN in the user namespace that owns it; an ordinary user enters a container of his when its program runs, not before `start`"),
     rule(Errno::EPERM, &[Call::Setns], "", Anyone, "joining a namespace takes CAP_SYS_ADMIN in the user namespace that owns it"),
     rule(Errno::EINVAL, &[Call::CheckNamespace], "", Anyone, "the path must be a namespace of this type, such as /proc/PID/ns/net: `readlink` shows what it is, and for a bind mount `findmnt`"),
     rule(Errno::ENOENT, &[Call::Open, Call::Openat2, Call::Stat], "/linux/namespaces", Anyone, "the process that the namespace belonged to has ended, or nobody has made the namespace yet (`ip netns add`, `unshare`)"),
