@@ -82,8 +82,8 @@ pub struct Architecture {
     pub token: u32,
 }
 
-/// A filter before it is compiled. Everything that the program depends on stands in here, so that its text can be the key
-/// of a cache.
+/// A filter before it is compiled. Everything that the program depends on stands in here, so that it can be the key of a
+/// cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     pub default: Action,
