@@ -12,10 +12,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::plan::ARCHITECTURES;
 use super::program::Program;
-use super::{Action, Architecture, Comparison, Condition, Filter, Refused, Rule, enosys};
+use super::{Action, Architecture, Comparison, Condition, Filter, Refused, Rule, enosys, ranges};
 
 /// Grows with every change of what is made of a filter, so that no program of an older corten is taken for a newer one's.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Everything that the program depends on: the key of the cache. Names come with their lengths, so that no two filters have
 /// one key, and as they are: to write hundreds of them as text takes a tenth of a millisecond.
@@ -57,7 +57,7 @@ pub fn compile(filter: &Filter) -> Result<Program, Refused> {
         true => enosys::prologue(&enosys::largest(filter, &architectures)),
         false => Vec::new(),
     };
-    instructions.extend(filter_program.instructions());
+    instructions.extend(ranges::shorten(filter_program.instructions()));
     let length = instructions.len();
     Program::new(instructions).ok_or_else(|| too_long(length))
 }

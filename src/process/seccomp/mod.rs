@@ -10,6 +10,7 @@ pub mod enosys;
 pub mod listener;
 pub mod plan;
 pub mod program;
+mod ranges;
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
