@@ -11,7 +11,7 @@ use corten::config::{Config, parse};
 use corten::host::Host;
 use corten::plan;
 use corten::plan::exec::{Entered, plan_exec};
-use corten::request::{Mode, Request};
+use corten::request::{Mode, Request, Resctrl};
 use planning::{check, check_exec, plan_of, request};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Settings, TestCaseError, TestRunner};
@@ -162,6 +162,12 @@ fn linux(parts: &Parts) -> Value {
         sysctl.insert("kernel.shmmax".into(), json!("1000"));
     }
     linux["sysctl"] = sysctl.into();
+    if parts.may("network") && !parts.rootless && on(6) {
+        linux["netDevices"] = json!({"eth7": {"name": "e"}, "eth8": {}});
+    }
+    if on(7) {
+        linux["intelRdt"] = json!({"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": true});
+    }
     if parts.may("mount") {
         if on(2) {
             linux["maskedPaths"] = json!(["/proc/kcore", "/sys/firmware"]);
@@ -249,6 +255,7 @@ fn adjusted(parts: &Parts, config: &Config) -> (Request, Host) {
     request.no_new_keyring = on(3);
     request.preserve_fds = u32::from(parts.request >> 4 & 3);
     request.listen_fds = u32::from(on(6));
+    request.resctrl = Some(Resctrl { mount: "/sys/fs/resctrl".into(), pretended: false });
     let mut host = Host::fixture();
     if parts.rootless {
         (host.euid, host.egid, host.effective) = (1000, 1000, 0);
@@ -290,7 +297,7 @@ fn every_plan_of_an_exec_keeps_the_rules() {
             return Ok(());
         }
         let request = Request { mode: Mode::Exec { detach: true }, ..request };
-        let entered = Entered { init: 42, group: &container.group, rdt: None, below: &[] };
+        let entered = Entered { init: 42, group: &container.group, rdt: container.rdt.as_ref(), below: &[] };
         if let Ok(plan) = plan_exec(&config.spec, &host, &request, &entered) {
             planned.set(planned.get() + 1);
             check_exec(&plan, &host).map_err(TestCaseError::fail)?;

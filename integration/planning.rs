@@ -111,6 +111,7 @@ fn steps_stand_where_they_can_be_taken(plan: &Plan) -> Result<(), String> {
         let allowed = match &step.op {
             Op::Namespace(NamespaceOp::Open { .. }) => stage == Stage::Host,
             Op::Namespace(NamespaceOp::DenySetgroups | NamespaceOp::Map { .. }) => stage == Stage::Adopt,
+            Op::Namespace(NamespaceOp::MoveDevice { .. }) => stage == Stage::Mounted,
             Op::Namespace(_) => stage == Stage::StageOne,
             Op::Rootfs(RootfsOp::MakeIdNamespace(_)) => stage == Stage::Host,
             Op::Rootfs(RootfsOp::TakeTree(_) | RootfsOp::OpenIdNamespace { .. } | RootfsOp::MapIds { .. }) => {
@@ -137,6 +138,8 @@ fn steps_stand_where_they_can_be_taken(plan: &Plan) -> Result<(), String> {
             Op::Cgroup(CgroupOp::RuleDevice { .. } | CgroupOp::AttachDevices(_)) => {
                 stage == if plan.group.unit.is_some() { Stage::Adopt } else { Stage::Host }
             }
+            Op::Cgroup(CgroupOp::MakeClass { .. } | CgroupOp::EnterClass { .. }) => stage == Stage::Mounted,
+            Op::Cgroup(CgroupOp::Remove | CgroupOp::RemoveClass { .. }) => stage == Stage::Undo,
             Op::Cgroup(_) => true,
         };
         demand(allowed, || format!("{:?} can't be taken in {}", plan::render(&step.op), stage.name()))?;

@@ -50,7 +50,10 @@ fn the_container_stays_as_it_is(plan: &Plan) -> Result<(), String> {
             Op::Rootfs(op) => {
                 matches!(op, RootfsOp::OpenInitRoot { .. } | RootfsOp::OpenOwnRoot | RootfsOp::Chroot)
             }
-            Op::Cgroup(op) => matches!(op, CgroupOp::Open(_) | CgroupOp::Enter { .. } | CgroupOp::ResetAffinity),
+            Op::Cgroup(op) => matches!(
+                op,
+                CgroupOp::Open(_) | CgroupOp::Enter { .. } | CgroupOp::ResetAffinity | CgroupOp::EnterClass { .. }
+            ),
             Op::Namespace(op) => matches!(
                 op,
                 NamespaceOp::BearInPid { .. }
