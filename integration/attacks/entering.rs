@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     who_waits_for_exec_with_the_runtime_s_link_as_a_shell_can_t_change_it,
     who_looks_for_an_exec_can_t_change_its_program,
     who_watches_an_exec_from_inside_sees_nothing_of_the_host,
+    who_may_trace_all_finds_no_way_to_the_host_in_an_exec,
 ];
 
 /// The later process is the runtime itself, in the container's hands.
@@ -99,4 +100,28 @@ fn who_watches_an_exec_from_inside_sees_nothing_of_the_host(sb: &Sandbox) {
     }
     assert_eq!(loot["traced"], 0, "{loot}");
     sb.assert_nothing_left();
+}
+
+/// With CAP_SYS_PTRACE and without a user namespace one may look at any process in there, also at corten's on its way: it has
+/// no root, working directory or descriptor of the host by then.
+fn who_may_trace_all_finds_no_way_to_the_host_in_an_exec(sb: &Sandbox) {
+    sb.only_corten("is its own toolbox");
+    let rights = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"];
+    let bundle = sb.bundle().busybox().capabilities(&rights).file("/inside", "");
+    // Every process's root, its descriptors, and what is above each of them: has any of them what only the host has?
+    let host = sb.dir().display();
+    let script = format!(
+        "echo ready; while [ ! -e /tmp/stop ]; do for p in /proc/[2-9]* /proc/1?*; do for d in $p/root $p/cwd $p/fd/*; do \
+         for up in . .. ../.. ../../..; do [ -e $d/$up{host} ] && echo found $d/$up; done; done; done; done; echo done"
+    );
+    let bundle = bundle.dir("/tmp").args(["sh", "-c", &script]).build();
+    let (mut prowler, id) = sb.run_in_background(&bundle, &[]);
+    prowler.lines.expect_line("ready");
+    for _ in 0..scaled(60) {
+        let call = sb.call(["exec", &id, "/bin/busybox", "true"]).global(&["--fault", "start:1"]);
+        assert_eq!(call.output().code, 255);
+    }
+    fs::write(bundle.in_rootfs("/tmp/stop"), "").unwrap();
+    assert_eq!(prowler.lines.next_line().as_deref(), Some("done"));
+    assert_eq!(prowler.wait(), 0);
 }

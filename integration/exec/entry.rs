@@ -13,7 +13,8 @@ pub const CASES: &[Case] = cases![anyone:
     it_is_in_a_cgroup_below_that_is_named,
     a_cgroup_that_is_not_there_is_an_error,
     where_the_cgroup_hands_controllers_down_it_goes_where_the_init_is,
-    it_needs_no_fork_of_its_own,
+    it_is_the_next_process_of_the_container,
+    who_is_on_its_way_is_not_entered,
     it_enters_a_user_namespace,
     it_enters_a_time_namespace,
     it_enters_joined_namespaces,
@@ -130,11 +131,33 @@ fn where_the_cgroup_hands_controllers_down_it_goes_where_the_init_is(sb: &Sandbo
     assert!(lines.iter().any(|line| line.ends_with("/other")), "{lines:?}");
 }
 
-fn it_needs_no_fork_of_its_own(sb: &Sandbox) {
+/// No process in between is ever seen in there, and none is left.
+fn it_is_the_next_process_of_the_container(sb: &Sandbox) {
     sb.needs_root();
-    sb.only_corten("is born in the namespace");
-    let report = seen(sb, &waiting(sb).id, &[]);
-    assert_eq!((&report["pid"], &report["ppid"]), (&2.into(), &0.into()));
+    for user_namespace in [false, true] {
+        let bundle = sb.bundle().tool(["pause"]);
+        let bundle = if user_namespace { bundle.user_namespace() } else { bundle };
+        let report = seen(sb, &sb.started(&bundle.build()).id, &[]);
+        assert_eq!((&report["pid"], &report["ppid"]), (&2.into(), &0.into()));
+    }
+}
+
+/// An init that hasn't come to its own root yet has the host's.
+fn who_is_on_its_way_is_not_entered(sb: &Sandbox) {
+    let note = sb.path("note");
+    let id = sb.id();
+    let runtime = crate::harness::runtime_path();
+    let script = format!(
+        "{} --root {} exec {id} /bin/sh -c 'echo entered' >{} 2>&1; true",
+        runtime.display(),
+        sb.state_root().display(),
+        note.display()
+    );
+    let hook = serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    let bundle = sb.bundle().tool(["true"]).hook("createRuntime", hook).build();
+    sb.call(["run", "--bundle"]).arg(&bundle.dir).arg(&id).output().ok();
+    let said = fs::read_to_string(note).unwrap();
+    assert!(!said.contains("entered") && said.contains("cannot exec in a creating container"), "{said}");
 }
 
 fn it_enters_a_user_namespace(sb: &Sandbox) {

@@ -1,16 +1,15 @@
 //! The rules that every plan of an `exec` keeps.
 
-use super::{all, child, demand, first, is_undumpable, no_step_is_taken_twice, ordered, rights_are_given_up_in_order};
+use super::{all, child, demand, first, is_undumpable, ordered, rights_are_given_up_in_order};
 use corten::cgroups::Op as CgroupOp;
 use corten::host::Host;
-use corten::namespaces::Op as NamespaceOp;
+use corten::namespaces::{Kind, Op as NamespaceOp};
 use corten::plan::{Op, Plan, Point, Step};
 use corten::process::Op as ProcessOp;
 use corten::rootfs::Op as RootfsOp;
 
 /// Checks every rule. The error says which one is broken, and by which step.
 pub fn check_exec(plan: &Plan, host: &Host) -> Result<(), String> {
-    no_step_is_taken_twice(plan)?;
     rights_are_given_up_in_order(plan)?;
     nobody_in_the_container_sees_it_too_early(plan, host)?;
     the_container_stays_as_it_is(plan)?;
@@ -36,8 +35,33 @@ fn nobody_in_the_container_sees_it_too_early(plan: &Plan, host: &Host) -> Result
     })?;
     demand(first(&steps, is_undumpable).is_some_and(|hidden| hidden < plan.stage_one.len()), || traced.to_owned())?;
     demand(plan.launch.fork == first(&steps, fork).is_some(), || "the launch and its steps disagree on a fork".into())?;
-    demand(!plan.launch.fork || host.rootless(), || "a fork that a privileged caller doesn't need".into())?;
+    let kinds = |op: &Op| match op {
+        Op::Namespace(NamespaceOp::JoinInit { kinds, .. }) => Some(*kinds),
+        _ => None,
+    };
+    let user = steps.iter().find_map(|step| kinds(&step.op)).is_some_and(|kinds| kinds.contains(Kind::User));
+    demand(!plan.launch.fork || host.rootless() || !user, || "a fork that nobody needs".into())?;
+    demand(first(&before, born).is_none() || user, || "who has CAP_SYS_PTRACE in there sees the host's root".into())?;
+    let closes = |op: &Op| matches!(op, Op::Process(ProcessOp::CloseHost));
+    ordered(&steps, closes, fork, "the container's processes could reach the host by it")?;
+    demand(first(&steps, closes).is_some(), || "what leads to the host stays open".into())?;
+    let through_proc = |op: &Op| {
+        use ProcessOp::{AppArmor, OomScoreAdjust, SelinuxExec, SelinuxKeyring, SelinuxKeyringEnd};
+        matches!(
+            op,
+            Op::Process(
+                OomScoreAdjust { .. }
+                    | AppArmor { .. }
+                    | SelinuxExec { .. }
+                    | SelinuxKeyring { .. }
+                    | SelinuxKeyringEnd
+            )
+        )
+    };
+    ordered(&steps, through_proc, closes, "these take the host's /proc")?;
     let enters = |op: &Op| matches!(op, Op::Cgroup(CgroupOp::Enter { .. }));
+    let hidden = first(&before, is_undumpable).is_some() || first(&steps, is_undumpable) < first(&steps, joins);
+    demand(first(&steps, joins).is_none() || hidden, || traced.to_owned())?;
     ordered(&steps, enters, joins, "its limits hold before it is anywhere")?;
     let scores = |op: &Op| matches!(op, Op::Process(ProcessOp::OomScoreAdjust { .. } | ProcessOp::RaiseLimit { .. }));
     ordered(&steps, scores, joins, "these take rights of outside")

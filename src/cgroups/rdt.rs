@@ -71,9 +71,10 @@ pub fn make(rdt: &Rdt, schemata: &[String]) -> Effect {
     let made = match tree.is_group(&dir) {
         true if rdt.own => return Err(Trouble::new(Call::CheckClass, Errno::EEXIST)),
         true => {
-            let given = parse(&schemata.join("\n"));
+            let given: Option<Vec<Line>> = schemata.iter().map(|line| parse(line).pop()).collect();
             let here = parse(&tree.read(&dir.join("schemata")).unwrap_or_default());
-            if !given.iter().all(|line| line.is_in(&here)) {
+            // A line that makes no sense is none that the class has.
+            if !given.is_some_and(|given| given.iter().all(|line| line.is_in(&here))) {
                 return Err(Trouble::new(Call::CheckClass, Errno::EEXIST));
             }
             false
@@ -121,6 +122,17 @@ pub fn remove(rdt: &Rdt) -> Result {
         rdt.tree().remove_group(&dir).doing(|| format!("remove the resctrl group {}", dir.display()))?;
     }
     Ok(())
+}
+
+/// The place as the container may remove it: a class or a group of its name that is there before it was made is somebody
+/// else's, and stays.
+pub fn without_others(mut rdt: Rdt) -> Rdt {
+    let tree = rdt.tree();
+    rdt.own &= !tree.is_group(&rdt.dir());
+    if rdt.monitor_dir().is_some_and(|dir| tree.is_group(&dir)) {
+        rdt.monitor = None;
+    }
+    rdt
 }
 
 /// What the kernel itself has to say of the last write: `info/last_cmd_status`, without its `ok`.
@@ -173,6 +185,19 @@ mod tests {
         make(&watched, &[]).unwrap();
         remove(&watched).unwrap();
         assert!(mount.path().join("gold/schemata").exists() && !mount.path().join("gold/mon_groups/web").exists());
+    }
+
+    #[test]
+    fn what_was_there_before_is_not_the_containers_to_remove() {
+        let mount = tempfile::tempdir().unwrap();
+        let own = Rdt { monitor: Some("web".into()), ..rdt(mount.path(), "web", true) };
+        assert_eq!(without_others(own.clone()), own);
+        make(&own, &[]).unwrap();
+        let others = without_others(own.clone());
+        assert_eq!((others.own, others.monitor.as_deref()), (false, None));
+        remove(&others).unwrap();
+        assert!(mount.path().join("web/mon_groups/web/tasks").exists());
+        assert!(make(&rdt(mount.path(), "web", false), &lines(&["L3:0"])).is_err(), "no line at all");
     }
 
     #[test]

@@ -41,10 +41,15 @@ pub fn run(globals: &Globals, args: ExecArgs, log: &mut Log) -> Result<i32> {
     let plan = wanted.tell(plan);
     warnings.extend(plan.warnings.iter().cloned());
     let injections: Vec<_> = globals.fault.iter().map(launch::injection).collect();
-    // From before the clone, so that none that comes early is lost.
-    let signals = (!args.detach).then(Signals::block).transpose()?;
+    // From before the program, so that none that comes early is lost; until then they end corten, which may wait for a
+    // container that is paused, and with it a process that hasn't become its program.
+    let mut signals = None;
+    let mut settled = || {
+        signals = (!args.detach).then(Signals::block).transpose()?;
+        Ok(())
+    };
     let take_terminal = terminal(&config.spec) && request.console_socket.is_none();
-    let launched = entrance.launch(&plan, &injections, take_terminal, &mut warnings);
+    let launched = entrance.launch(&plan, &injections, take_terminal, &mut settled, &mut warnings);
     if let Ok(launched) = &launched {
         warnings.extend(launched.warnings.iter().cloned());
         log.debug(|| launch::timings(&plan, launched));

@@ -23,7 +23,7 @@ use crate::field::Field;
 use crate::plan::{Op, Plan};
 use crate::process::hooks::{self, Kind, Place};
 use crate::process::init::Injection;
-use crate::process::launch::{self, Launch, Launched};
+use crate::process::launch::{self, Launch, Launched, Milestone};
 use crate::process::page::Page;
 use crate::process::{Op as ProcessOp, handover, report};
 use crate::request::{Mode, Request};
@@ -64,9 +64,10 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
             return Err(error);
         }
     };
-    record.creating = false;
+    let saved = !std::mem::take(&mut record.creating);
     // The pid file comes last: whoever finds it finds the container.
-    if let Err(error) = guard.save(&record).and_then(|()| handover::all(creation.request, launched.pid)) {
+    let on_record = if saved { Ok(()) } else { guard.save(&record) };
+    if let Err(error) = on_record.and_then(|()| handover::all(creation.request, launched.pid)) {
         creation.undo(guard, &record, Some(launched.pid), warnings);
         return Err(error);
     }
@@ -88,7 +89,7 @@ fn new_record(creation: &Creation) -> Record {
         no_new_keyring: request.no_new_keyring,
         private_pid_namespace: plan.launch.private_pid(),
         group,
-        rdt: plan.rdt.clone(),
+        rdt: plan.rdt.clone().map(rdt::without_others),
         has_process: spec.process().is_some(),
         notify_socket: request.notify_socket.as_ref().map(|notify| notify.address.as_str().to_owned()),
         terminal: spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false)),
@@ -116,11 +117,13 @@ impl Creation<'_> {
         let notify = self.make_notify(guard).map_err(|error| (error, None))?;
         let take_terminal = record.terminal && self.request.console_socket.is_none();
         let state = record.state_json(Status::Creating);
-        let mut save = |pid| {
-            record.init = Some(Init::probe(pid)?);
-            // A `run` goes on into its program without another stop, so this is the last moment at which nobody can
-            // have seen that program at work.
-            record.creating = self.request.mode == Mode::Create;
+        let mut save = |milestone| {
+            match milestone {
+                Milestone::Born(pid) => record.init = Some(Init::probe(pid)?),
+                // A `run` goes on into its program without another stop. Not a moment earlier: whoever takes it for running
+                // may enter it, and until now it was on its way from the host's root to its own.
+                Milestone::Settled => record.creating = false,
+            }
             guard.save(record)
         };
         let cache = Some(guard.root());
@@ -173,7 +176,8 @@ impl Creation<'_> {
                 }
                 // Without a process they may be somebody else's, and just that may be the error.
                 Op::Cgroup(CgroupOp::Remove) if record.init.is_none() => remove::remove_unused(&record.group),
-                Op::Cgroup(CgroupOp::RemoveClass { rdt }) => rdt::remove(rdt),
+                // What the record has, which is what was not there before.
+                Op::Cgroup(CgroupOp::RemoveClass { .. }) => record.rdt.as_ref().map_or(Ok(()), rdt::remove),
                 Op::Cgroup(CgroupOp::Remove) => remove::remove(&record.group, Members::Kill),
                 Op::Process(ProcessOp::RemoveRecord) => guard.take().map_or(Ok(()), |guard| guard.remove()),
                 Op::Process(ProcessOp::Hook { kind: Kind::Poststop, hook, .. }) => {

@@ -19,13 +19,23 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
 use crate::fault::{Call, During, Effect, Trouble};
 
 /// The devices that have been moved so far.
 #[derive(Debug, Default)]
 pub struct Devices {
+    /// Where they come from, held from before corten first looked into another namespace.
+    outside: Option<Outside>,
     moved: Vec<Moved>,
+}
+
+/// The host's network namespace.
+#[derive(Debug)]
+struct Outside {
+    handle: Handle,
+    namespace: File,
 }
 
 /// A device in the container's namespace, and what it was outside.
@@ -37,6 +47,7 @@ struct Moved {
     index: u32,
     /// Its name outside.
     name: String,
+    hardware: Option<Vec<u8>>,
     was_up: bool,
     addresses: Vec<AddressMessage>,
 }
@@ -45,26 +56,41 @@ impl Devices {
     /// Moves the device `name` into the network namespace of the process `pid`. `new_name` may be a template as `eth%d`.
     ///
     /// # Errors
-    /// ENODEV when there is no such device, EEXIST when the container has one of the new name.
+    /// ENODEV when there is no such device, EEXIST when the container has one of the new name, EINVAL when the container's
+    /// namespace is the host's.
     pub fn move_in(&mut self, name: &str, new_name: &str, pid: i32) -> Effect {
-        let mut outside = Handle::here()?;
-        let device = outside.link(name)?;
+        let outside = match &mut self.outside {
+            Some(outside) => outside,
+            none => none.insert(Outside { handle: Handle::here()?, namespace: open(OWN)? }),
+        };
+        let device = outside.handle.link(name)?;
         let index = device.header.index;
-        let addresses = outside.permanent_addresses(index)?;
-        let (mut inside, namespace) = Handle::in_namespace_of(pid)?;
+        let addresses = outside.handle.permanent_addresses(index)?;
+        let (mut inside, namespace) = Handle::in_namespace_of(pid, &outside.namespace)?;
+        if identity(&namespace) == identity(&outside.namespace) {
+            return Err(Trouble::new(Call::CheckNamespace, Errno::EINVAL));
+        }
         let known: Vec<u32> = inside.links()?.iter().map(|link| link.header.index).collect();
-        let moved = outside.move_link(index, new_name, &namespace);
+        let moved = outside.handle.move_link(index, new_name, &namespace);
+        let hardware = hardware_address(&device).cloned();
         // Its number is another when somebody had it there. The kernel moves first and names then, so a device whose name
         // can't be had is there as well, under the old one.
-        let new = |link: &LinkMessage| {
-            !known.contains(&link.header.index) && hardware_address(link) == hardware_address(&device)
+        let found = inside.links().map(|links| {
+            let new =
+                |link: &LinkMessage| !known.contains(&link.header.index) && hardware_address(link) == hardware.as_ref();
+            links.into_iter().find(new).map(|link| link.header.index)
+        });
+        // One that can't be looked for has most likely kept its number.
+        let (index, looked) = match found {
+            Ok(Some(index)) => (index, Ok(())),
+            Ok(None) => return moved.and(Err(Trouble::new(Call::GetLink, Errno::ENODEV))),
+            Err(trouble) => (index, Err(trouble)),
         };
-        if let Some(link) = inside.links()?.into_iter().find(new) {
-            let (index, was_up) = (link.header.index, device.header.flags.contains(LinkFlags::Up));
-            self.moved.push(Moved { inside, index, name: name.to_owned(), was_up, addresses });
-        }
-        moved?;
-        self.moved.last_mut().map_or(Ok(()), Moved::settle)
+        let was_up = device.header.flags.contains(LinkFlags::Up);
+        let mut entry = Moved { inside, index, name: name.to_owned(), hardware, was_up, addresses };
+        let settled = moved.and(looked).and_then(|()| entry.settle());
+        self.moved.push(entry);
+        settled
     }
 
     /// The container has come about: its devices are its own.
@@ -81,11 +107,18 @@ fn hardware_address(link: &LinkMessage) -> Option<&Vec<u8>> {
     })
 }
 
+/// Which namespace it is.
+fn identity(namespace: &File) -> Option<(u64, u64)> {
+    namespace.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
 impl Drop for Devices {
     fn drop(&mut self) {
         // The error on its way is the one to tell.
         for moved in self.moved.drain(..).rev() {
-            moved.give_back().ok();
+            if let Some(outside) = &mut self.outside {
+                moved.give_back(outside).ok();
+            }
         }
     }
 }
@@ -98,14 +131,24 @@ impl Moved {
         self.inside.set_up(self.index)
     }
 
-    fn give_back(mut self) -> Effect {
-        let mut outside = Handle::here()?;
-        let own = File::open(OWN).map_err(|_| Trouble::new(Call::Open, Errno::ENOENT))?;
-        self.inside.move_link(self.index, &self.name, &own)?;
-        let index = outside.link(&self.name)?.header.index;
-        self.addresses.into_iter().try_for_each(|address| outside.add_address(index, address))?;
-        if self.was_up { outside.set_up(index) } else { Ok(()) }
+    /// What can be had back is: should its name be somebody else's by now, it has its addresses all the same.
+    fn give_back(mut self, outside: &mut Outside) -> Effect {
+        let named = self.inside.move_link(self.index, &self.name, &outside.namespace);
+        let same = |link: &LinkMessage| hardware_address(link) == self.hardware.as_ref();
+        let by_name = outside.handle.link(&self.name).ok().filter(same);
+        let by_address = || outside.handle.links().ok()?.into_iter().find(|link| self.hardware.is_some() && same(link));
+        let back = by_name.or_else(by_address).map(|link| link.header.index);
+        let Some(index) = back else { return named };
+        self.addresses.into_iter().try_for_each(|address| outside.handle.add_address(index, address))?;
+        if self.was_up {
+            outside.handle.set_up(index)?
+        }
+        named
     }
+}
+
+fn open(path: &str) -> Effect<File> {
+    File::open(path).map_err(in_call(Call::Open))
 }
 
 const OWN: &str = "/proc/self/ns/net";
@@ -129,13 +172,12 @@ impl Handle {
         made.map(Handle).map_err(in_call(Call::Socket))
     }
 
-    /// One in the network namespace of a process, with that namespace: corten goes there for a moment.
-    fn in_namespace_of(pid: i32) -> Effect<(Handle, File)> {
-        let open = |path: &str| File::open(path).map_err(in_call(Call::Open));
-        let (own, namespace) = (open(OWN)?, open(&format!("/proc/{pid}/ns/net"))?);
+    /// One in the network namespace of a process, with that namespace: corten goes there for a moment, and back to its own.
+    fn in_namespace_of(pid: i32, own: &File) -> Effect<(Handle, File)> {
+        let namespace = open(&format!("/proc/{pid}/ns/net"))?;
         setns(&namespace, CloneFlags::CLONE_NEWNET).during(Call::Setns)?;
         let handle = Handle::here();
-        setns(&own, CloneFlags::CLONE_NEWNET).during(Call::Setns)?;
+        setns(own, CloneFlags::CLONE_NEWNET).during(Call::Setns)?;
         Ok((handle?, namespace))
     }
 

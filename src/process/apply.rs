@@ -70,6 +70,11 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
             }
         }
         Op::Undumpable => property::set_dumpable(false)?,
+        Op::CloseHost => {
+            for slot in [Slot::HOST_PROC, Slot::INIT] {
+                slots.take(slot).into_iter().for_each(file::close);
+            }
+        }
         Op::NewSession => identity::new_session()?,
         Op::SessionKeyring { name } => property::new_session_keyring(name)?,
         Op::Terminal { rows, columns, owner } => console::apply(slots, *rows, *columns, *owner)?,

@@ -40,8 +40,17 @@ pub struct Launch<'a> {
     /// The file behind the step page; anonymous memory without.
     pub page: Option<RawFd>,
     pub injections: &'a [Injection],
-    /// Tells the container's record the pid as soon as there is one, so that nothing is left behind unknown.
-    pub record: &'a mut dyn FnMut(i32) -> Result,
+    /// Told as soon as they are there, so that nothing is left behind unknown.
+    pub record: &'a mut dyn FnMut(Milestone) -> Result,
+}
+
+/// How far a launch has come, for who keeps the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// There is a process, in the host's pid namespace: stage one, and with a second fork once more the init itself.
+    Born(i32),
+    /// It has set itself up, and goes on into its program with the next word: until now it may have been anywhere.
+    Settled,
 }
 
 /// A container's init that has come as far as it was to.
@@ -223,7 +232,7 @@ impl Conversation<'_, '_> {
     fn run(&mut self) -> Result {
         let plan = self.launch.plan;
         // With a second fork this is stage one, and known in case that it never gets that far.
-        (self.launch.record)(self.pid)?;
+        (self.launch.record)(Milestone::Born(self.pid))?;
         if plan.adopts_at_once() {
             self.adopt()?;
         }
@@ -240,9 +249,9 @@ impl Conversation<'_, '_> {
                     self.go()?;
                 }
                 Some(Message::At(Point::Mounted)) => self.at_mounted()?,
-                // It is on record since before the first message.
                 Some(Message::At(Point::Recorded)) => {
                     self.settle()?;
+                    (self.launch.record)(Milestone::Settled)?;
                     self.go()?;
                 }
                 Some(Message::At(Point::Ready)) => {
@@ -253,7 +262,7 @@ impl Conversation<'_, '_> {
                     // Stage one has done its part; its second child is the init.
                     wait::kill_and_reap(self.pid);
                     self.pid = pid;
-                    (self.launch.record)(pid)?;
+                    (self.launch.record)(Milestone::Born(pid))?;
                     self.go()?;
                 }
                 Some(Message::Listener(number)) => self.hand_listener_over(number, descriptor.map(socket::own))?,

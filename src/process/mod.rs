@@ -100,6 +100,8 @@ pub enum Op {
     },
     /// No ptrace and no /proc access by others until execve (CVE-2016-9962).
     Undumpable,
+    /// Close what leads to the host: its /proc, and the pidfd of a container's init.
+    CloseHost,
     /// Give the host what a createContainer hook enters, which an ordinary user's host process can't open by itself.
     HandOver,
     NewSession,
@@ -276,6 +278,7 @@ pub fn render(op: &Op) -> String {
         Op::Hook { kind, index, hook } => format!("run {} hook #{index} {}", kind.name(), hook.path.display()),
         Op::OomScoreAdjust { value, .. } => format!("set oom_score_adj to {value}"),
         Op::Undumpable => "forbid ptrace until execve".to_owned(),
+        Op::CloseHost => "close what leads to the host".to_owned(),
         Op::HandOver => "hand the namespaces over for the host's hooks".to_owned(),
         Op::NewSession => "start a new session".to_owned(),
         Op::SessionKeyring { name } => format!("join session keyring {}", text(name)),

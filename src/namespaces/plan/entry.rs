@@ -13,8 +13,10 @@ use crate::slots::Slot;
 
 /// Plans the joins. `init` is the container's, in the host's pid namespace.
 ///
-/// A privileged caller has its child born in the container's pid namespace, which saves a fork; anyone else has the right to
-/// that in the container's user namespace only, so its child joins all and forks once more.
+/// A privileged caller has its child born in the pid namespace of a container that has a user namespace of its own, which
+/// saves a fork: nobody in there has rights over a process of outside. In any other container CAP_SYS_PTRACE is enough to
+/// look at it, so it comes in by a second fork only when it has nothing of the host any more. So does an ordinary user's,
+/// who has the right to join a pid namespace in the container's user namespace alone.
 pub fn plan_joins(spec: &Spec, host: &Host, init: i32) -> NamespacePlan {
     let mut plan = NamespacePlan::default();
     let given = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
@@ -23,7 +25,7 @@ pub fn plan_joins(spec: &Spec, host: &Host, init: i32) -> NamespacePlan {
     let field = Field::at("/linux/namespaces");
     let file = |kind: Kind| CString::new(format!("{init}/ns/{}", kind.proc_name())).unwrap_or_default();
     if kinds.contains(Kind::Pid) {
-        if host.rootless() {
+        if host.rootless() || !kinds.contains(Kind::User) {
             plan.launch.fork = true;
             plan.fork.push(Step::new(Op::Fork, field.clone()));
         } else {
@@ -78,6 +80,13 @@ mod tests {
             ["join the container's namespaces: mount, network, user", "become root of the user namespace"]
         );
         assert_eq!(files(&plan), ["42/ns/mnt", "42/ns/net", "42/ns/user"]);
+    }
+
+    #[test]
+    fn without_a_user_namespace_it_comes_in_when_it_has_joined_all() {
+        let plan = planned(&["pid", "mount"], &Host::fixture());
+        assert!(plan.host.is_empty() && plan.launch.fork && plan.fork.len() == 1);
+        assert_eq!(files(&plan), ["42/ns/mnt", "42/ns/pid"]);
     }
 
     #[test]

@@ -40,8 +40,25 @@ pub fn plan_exec_process(spec: &Spec, context: &Context) -> ProcessPlan {
         // The real root owns its files in /proc all the same, and its child is born hidden, before anybody in the container
         // can see it (CVE-2016-9962).
         plan.host.push(hide.clone());
+    } else {
+        // From its first step in the container's user namespace on, others in there have rights over it.
+        plan.first.push(hide.clone());
     }
     plan.hide.push(hide);
+    // A fork inherits keyring and labels (as startContainer hooks count on), so all that takes the host's /proc is done before
+    // the container's processes can see it.
+    let inherited = |step: &Step| {
+        let op = |op: &Op| matches!(op, Op::NewSession | Op::Affinity { .. });
+        !matches!(&step.op, crate::plan::Op::Process(own) if op(own))
+    };
+    let labels =
+        |step: &Step| matches!(&step.op, crate::plan::Op::Process(Op::AppArmor { .. } | Op::SelinuxExec { .. }));
+    let (before, session): (Vec<_>, Vec<_>) = plan.session.into_iter().partition(inherited);
+    let (labels, last): (Vec<_>, Vec<_>) = plan.last.into_iter().partition(labels);
+    plan.session = session;
+    plan.last = last;
+    plan.hide.splice(0..0, before.into_iter().chain(labels));
+    plan.hide.push(Step::new(Op::CloseHost, Field::RUNTIME));
     plan_ready(&mut plan, request, kept);
     if let Some(path) = &request.pidfd_socket {
         plan.handover.push(Step::new(Op::SendPidfd { path: path.clone() }, Field::at("--pidfd-socket")));
