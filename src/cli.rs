@@ -16,6 +16,7 @@ use crate::explain::{self, Context, Report};
 use crate::log;
 
 mod amount;
+mod checkpoint;
 mod duration;
 mod exec;
 mod globals;
@@ -62,6 +63,7 @@ impl Invocation {
                 stdin if stdin == Path::new("-") => return Some(PathBuf::from("stdin")),
                 file => return std::path::absolute(file).ok(),
             },
+            Verb::Restore(args) => (&args.bundle, None),
             _ => return None,
         };
         std::path::absolute(bundle).ok().map(|bundle| match config {

@@ -3,6 +3,7 @@
 
 pub mod cgroups;
 pub mod lsm;
+pub mod mountinfo;
 
 use nix::unistd;
 

@@ -16,6 +16,10 @@ pub enum Mode {
     Exec {
         detach: bool,
     },
+    /// `restore`: criu makes the processes, so none of them enters anything by itself; else as `Run`.
+    Restore {
+        detach: bool,
+    },
 }
 
 impl Mode {
@@ -23,7 +27,7 @@ impl Mode {
     pub fn leaves(self) -> bool {
         match self {
             Mode::Create => true,
-            Mode::Run { detach, .. } | Mode::Exec { detach } => detach,
+            Mode::Run { detach, .. } | Mode::Exec { detach } | Mode::Restore { detach } => detach,
         }
     }
 }
@@ -50,7 +54,7 @@ pub struct Resctrl {
     pub pretended: bool,
 }
 
-/// One call of `create`, `run` or `exec`.
+/// One call of `create`, `run`, `exec` or `restore`.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub id: String,

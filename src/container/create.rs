@@ -48,7 +48,7 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
         return Err(Error::AlreadyExists { id: id.to_string() });
     }
     systemd::refuse_taken(&creation.plan.group).map_err(|error| error.field(Field::at("/linux/cgroupsPath")))?;
-    let mut record = new_record(creation);
+    let mut record = creation.new_record();
     let guard = store.create(&id, &record)?;
     guard.save_config(creation.config)?;
     let mut launched = match creation.launch(&guard, &mut record) {
@@ -76,27 +76,6 @@ pub fn create(store: &mut Store, creation: &Creation, warnings: &mut Vec<Warning
     Ok((record, launched))
 }
 
-fn new_record(creation: &Creation) -> Record {
-    let Creation { spec, request, plan, .. } = creation;
-    // On record before anything is made, so that even a `create` that is killed leaves nothing that can't be found.
-    let mut group = plan.group.clone();
-    group::probe_missing(&mut group);
-    let hooks = hooks::plan::plan_hooks(spec);
-    Record {
-        annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
-        poststart: hooks.poststart,
-        poststop: hooks.poststop,
-        no_new_keyring: request.no_new_keyring,
-        private_pid_namespace: plan.launch.private_pid(),
-        group,
-        rdt: plan.rdt.clone().map(rdt::without_others),
-        has_process: spec.process().is_some(),
-        notify_socket: request.notify_socket.as_ref().map(|notify| notify.address.as_str().to_owned()),
-        terminal: spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false)),
-        ..Record::new(&request.id, spec.version(), request.bundle.clone(), rootfs(spec, &request.bundle))
-    }
-}
-
 /// `root.path` as an absolute path.
 fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
     bundle.join(spec.root().as_ref().map(|root| root.path().as_path()).unwrap_or(Path::new("")))
@@ -105,6 +84,28 @@ fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
 type Failed = (Error, Option<i32>);
 
 impl Creation<'_> {
+    /// What is known before anything is made.
+    pub(super) fn new_record(&self) -> Record {
+        let Creation { spec, request, plan, .. } = self;
+        // On record before anything is made, so that even a `create` that is killed leaves nothing that can't be found.
+        let mut group = plan.group.clone();
+        group::probe_missing(&mut group);
+        let hooks = hooks::plan::plan_hooks(spec);
+        Record {
+            annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
+            poststart: hooks.poststart,
+            poststop: hooks.poststop,
+            no_new_keyring: request.no_new_keyring,
+            private_pid_namespace: plan.launch.private_pid(),
+            group,
+            rdt: plan.rdt.clone().map(rdt::without_others),
+            has_process: spec.process().is_some(),
+            notify_socket: request.notify_socket.as_ref().map(|notify| notify.address.as_str().to_owned()),
+            terminal: spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false)),
+            ..Record::new(&request.id, spec.version(), request.bundle.clone(), rootfs(spec, &request.bundle))
+        }
+    }
+
     fn launch(&self, guard: &Guard, record: &mut Record) -> Result<Launched, Failed> {
         let (fifo, page) = match self.request.mode {
             Mode::Create => {
@@ -112,7 +113,7 @@ impl Creation<'_> {
                 let page = self.make_page(guard).map_err(|error| (error, None))?;
                 (Some(fifo.into_raw_fd()), Some(page))
             }
-            Mode::Run { .. } | Mode::Exec { .. } => (None, None),
+            Mode::Run { .. } | Mode::Exec { .. } | Mode::Restore { .. } => (None, None),
         };
         let notify = self.make_notify(guard).map_err(|error| (error, None))?;
         let take_terminal = record.terminal && self.request.console_socket.is_none();
@@ -166,7 +167,7 @@ impl Creation<'_> {
     }
 
     /// Takes down what there is, step by step. A step that fails doesn't stop the others.
-    fn undo(&self, guard: Guard, record: &Record, pid: Option<i32>, warnings: &mut Vec<Warning>) {
+    pub(super) fn undo(&self, guard: Guard, record: &Record, pid: Option<i32>, warnings: &mut Vec<Warning>) {
         let mut guard = Some(guard);
         for (index, step) in self.plan.undo.iter().enumerate() {
             let undone = match &step.op {

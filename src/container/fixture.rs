@@ -8,7 +8,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use super::init::Init;
 use super::{ContainerId, Record, Store, fifo};
 use crate::process::hooks::Hook;
-use crate::sys::spawn::{Child, Spawn, spawn, strings};
+use crate::sys::spawn::{Child, Spawn, With, spawn, strings};
 
 /// Waits at the fifo (its stdin), lets go of it, and goes on as a program that runs long.
 pub const PROGRAM: &str = "head -c1 >/dev/null; exec </dev/null sleep 600";
@@ -35,7 +35,8 @@ impl Fixture {
         let argv = strings(["init", "-c", script]).unwrap();
         let envp = strings(["PATH=/usr/bin:/bin"]).unwrap();
         let stdio = [stdin.as_fd(), null.as_fd(), null.as_fd()];
-        let spawned = Spawn { path: c"/bin/sh", argv: &argv, envp: &envp, stdio, cwd: None, join: None };
+        let spawned =
+            Spawn { path: c"/bin/sh", argv: &argv, envp: &envp, stdio, cwd: None, join: None, with: With::default() };
         let init = spawn(&spawned).unwrap();
         record.creating = false;
         record.init = Some(Init::probe(init.pid()).unwrap());

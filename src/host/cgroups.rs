@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::mountinfo::unescape;
+
 /// The hierarchies that the caller can reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -209,27 +211,6 @@ fn pick<'m>(mounts: &'m [Mount<'m>], own: &Path, is_it: impl Fn(&Mount) -> bool)
     let outside = own.components().any(|part| part == std::path::Component::ParentDir);
     let found = if outside { None } else { candidates().find_map(shown) };
     found.or_else(|| candidates().next().map(|mount| (mount, PathBuf::new())))
-}
-
-/// Octal escapes of blanks and backslashes, as mountinfo has them.
-fn unescape(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let octal = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(|_| *first == b'\\') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
 
 #[cfg(test)]

@@ -24,6 +24,11 @@ pub fn connect(path: &Path) -> Effect<RawFd> {
         .map_err(|error| Trouble::new(Call::Connect, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL))))
 }
 
+/// Sends a terminal's master to who wants it.
+pub fn send(receiver: RawFd, master: RawFd) -> Effect {
+    socket::send_descriptor(receiver, NAME, master)
+}
+
 /// Opens the pty, sends its master away, and makes the other end stdio and the controlling terminal. The other end
 /// stays in [`Slot::TERMINAL`] for the bind on /dev/console.
 pub fn apply(slots: &mut Slots, rows: u16, columns: u16, owner: u32) -> Effect {
@@ -52,7 +57,7 @@ fn set_up(slots: &mut Slots, master: RawFd, rows: u16, columns: u16, owner: u32)
         descriptor::change_owner(peer, owner)?;
     }
     let receiver = slots.take(Slot::CONSOLE).ok_or(Trouble::new(Call::Sendmsg, Errno::EBADF))?;
-    socket::send_descriptor(receiver, NAME, master)?;
+    send(receiver, master)?;
     file::close(receiver);
     tty::take_control(peer)?;
     for stdio in 0..3 {

@@ -27,7 +27,7 @@ use serde::Serialize;
 pub use self::plan::{Hook, Hooks, Kind};
 use crate::error::{Error, Result};
 use crate::fault::{self, Trouble};
-use crate::sys::spawn::{self, Child, End, Join, Spawn};
+use crate::sys::spawn::{self, Child, End, Join, Spawn, With};
 
 /// How much of a hook's stdout and stderr an error message keeps, in bytes each.
 const KEPT: usize = 4096;
@@ -105,6 +105,16 @@ pub fn run_hooks(kind: Kind, hooks: &[Hook], state: &StateJson, place: Place) ->
     Ok(())
 }
 
+/// Runs one hook of a list; a failure has its number in the list.
+pub fn run_one(kind: Kind, index: usize, hook: &Hook, state: &StateJson, place: Place) -> Result<()> {
+    run_hooks(kind, std::slice::from_ref(hook), state, place).map_err(|error| match error {
+        Error::Hook { kind: name, how, stdout, stderr, .. } => {
+            Error::Hook { kind: name, index, how, stdout, stderr, field: kind.field(index) }
+        }
+        other => other,
+    })
+}
+
 fn plain_failure(kind: Kind, index: usize, how: String) -> Error {
     Error::Hook {
         kind: kind.name(),
@@ -180,6 +190,7 @@ fn run_hook(hook: &Hook, state: &[u8], place: Place, namespaces: &Namespaces) ->
         stdio: [stdin.as_fd(), hook_stdout.as_fd(), hook_stderr.as_fd()],
         cwd: cwd.as_deref(),
         join,
+        with: With::default(),
     })
     .map_err(|trouble| format!("{}: {}: {}", hook.path.display(), trouble.call.name(), fault::words(trouble.errno)))?;
     drop((stdin, hook_stdout, hook_stderr));

@@ -11,18 +11,18 @@ use crate::fault::{self, Call, Effect, Fault, Stage, Trouble};
 use crate::field::Field;
 use crate::namespaces::Op as NamespaceOp;
 use crate::namespaces::netdev::Devices;
-use crate::plan::{self, Op, Plan, Point, Step};
+use crate::plan::{self, Op, Plan, Point};
 use crate::process::hooks::{Handed, Hook, Kind, Place, StateJson};
 use crate::process::init::{self, Init, Injection};
 use crate::process::page::Page;
 use crate::process::prepare::Room;
-use crate::process::report::{self, Told};
+use crate::process::report;
+use crate::process::steps::HostSteps;
 use crate::process::sync::Message;
 use crate::process::{Op as ProcessOp, hooks, locate, seccomp};
 use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::{file, pidfd, socket, wait};
-use crate::{cgroups, namespaces, process};
 
 /// What a launch is given beside the plan.
 pub struct Launch<'a> {
@@ -189,24 +189,13 @@ impl Launch<'_> {
         if self.exec { "exec process" } else { "container init" }
     }
 
-    pub(super) fn injected(&self, stage: Stage, index: usize) -> Effect {
-        match self.injections.iter().find(|i| i.stage == stage && usize::from(i.step) == index) {
-            Some(injection) => Err(Trouble::new(Call::Injected, injection.errno.unwrap_or(Errno::EIO))),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn step_error(&self, stage: Stage, index: usize, trouble: Trouble) -> Error {
-        report::step_error(&self.told(stage, index), stage, index, trouble, "")
-    }
-
-    pub(super) fn told(&self, stage: Stage, index: usize) -> Told {
-        self.plan.steps(stage).get(index).map(Told::of).unwrap_or_default()
+    pub(super) fn steps(&self) -> HostSteps<'_> {
+        HostSteps { plan: self.plan, injections: self.injections }
     }
 
     /// The error behind a child's fault, looked up in the plan.
     fn fault_error(&self, fault: &Fault) -> Error {
-        report::fault_error(&self.told(fault.stage, usize::from(fault.step)), fault)
+        report::fault_error(&self.steps().told(fault.stage, usize::from(fault.step)), fault)
     }
 }
 
@@ -310,7 +299,8 @@ impl Conversation<'_, '_> {
         let end =
             wait::wait(self.pid).map_err(|t| Error::os(format!("learn how the {} ended", self.launch.who()), t))?;
         let step = usize::from(step);
-        Err(report::died(self.launch.who(), &self.launch.told(stage, step), stage, step, &report::render_end(end)))
+        let told = self.launch.steps().told(stage, step);
+        Err(report::died(self.launch.who(), &told, stage, step, &report::render_end(end)))
     }
 
     fn go(&self) -> Result {
@@ -323,8 +313,8 @@ impl Conversation<'_, '_> {
 
     fn adopt(&mut self) -> Result {
         let plan = self.launch.plan;
-        for (index, step) in plan.adopt.iter().enumerate() {
-            if let Err(error) = self.act(Stage::Adopt, index, step) {
+        for index in 0..plan.adopt.len() {
+            if let Err(error) = self.act(Stage::Adopt, index) {
                 return Err(self.own_words().unwrap_or(error));
             }
         }
@@ -342,34 +332,28 @@ impl Conversation<'_, '_> {
     /// The child has set itself up.
     fn settle(&mut self) -> Result {
         let plan = self.launch.plan;
-        plan.ready.iter().enumerate().try_for_each(|(index, step)| self.act(Stage::Ready, index, step))
+        (0..plan.ready.len()).try_for_each(|index| self.act(Stage::Ready, index))
     }
 
     /// Takes a step of the host's on the child.
-    fn act(&mut self, stage: Stage, index: usize, step: &Step) -> Result {
-        let mut said = String::new();
-        let acted = match self.launch.injected(stage, index) {
-            Ok(()) => apply_adopt(step, self.pid, &mut self.slots, &mut said)?,
-            injected => injected,
-        };
-        let told = self.launch.told(stage, index);
-        acted.map_err(|trouble| report::step_error(&told, stage, index, trouble, &said))
+    fn act(&mut self, stage: Stage, index: usize) -> Result {
+        self.launch.steps().act(stage, index, self.pid, &mut self.slots)
     }
 
     /// What the host does while the child waits with its root mounted.
     fn at_mounted(&mut self) -> Result {
         let plan = self.launch.plan;
         for (number, step) in plan.mounted.iter().enumerate() {
-            self.launch
-                .injected(Stage::Mounted, number)
-                .map_err(|trouble| self.launch.step_error(Stage::Mounted, number, trouble))?;
+            let steps = self.launch.steps();
+            let failed = |trouble| steps.error(Stage::Mounted, number, trouble);
+            steps.injected(Stage::Mounted, number).map_err(failed)?;
             match &step.op {
                 Op::Process(ProcessOp::Hook { kind, index, hook }) => self.run_hook(*kind, *index, hook)?,
                 Op::Namespace(NamespaceOp::MoveDevice { name, new_name }) => {
                     let moved = self.devices.move_in(name, new_name, self.pid);
-                    moved.map_err(|trouble| self.launch.step_error(Stage::Mounted, number, trouble))?;
+                    moved.map_err(failed)?;
                 }
-                Op::Cgroup(_) => self.act(Stage::Mounted, number, step)?,
+                Op::Cgroup(_) => self.act(Stage::Mounted, number)?,
                 _ => {}
             }
         }
@@ -387,12 +371,7 @@ impl Conversation<'_, '_> {
             Kind::CreateContainer => Place::Container { init: self.pid, pidfd, rootfs, handed: &self.handed },
             _ => Place::Runtime { cwd: Some(bundle), init: pidfd },
         };
-        hooks::run_hooks(kind, std::slice::from_ref(hook), &state, place).map_err(|error| match error {
-            Error::Hook { kind: name, how, stdout, stderr, .. } => {
-                Error::Hook { kind: name, index, how, stdout, stderr, field: kind.field(index) }
-            }
-            other => other,
-        })
+        hooks::run_one(kind, index, hook, &state, place)
     }
 
     fn warn(&mut self, fault: &Fault) {
@@ -405,16 +384,4 @@ impl Conversation<'_, '_> {
         };
         self.warnings.push(Warning::new(step.field.clone(), text));
     }
-}
-
-/// The outer error is one that no errno tells; `said` is what a program that was run wrote.
-fn apply_adopt(step: &Step, pid: i32, slots: &mut Slots, said: &mut String) -> Result<Effect> {
-    Ok(match &step.op {
-        Op::Namespace(op) => namespaces::adopt::apply_adopt(op, pid, said),
-        Op::Cgroup(op) => {
-            return cgroups::adopt::apply_adopt(op, pid, slots).map_err(|error| error.field(step.field.clone()));
-        }
-        Op::Process(op) => process::adopt::apply_adopt(op, pid),
-        _ => Err(Trouble::new(Call::None, Errno::EPROTO)),
-    })
 }

@@ -25,6 +25,7 @@ pub mod report;
 pub mod scheduler;
 pub mod seccomp;
 pub mod start_hook;
+pub mod steps;
 pub mod sync;
 
 use std::ffi::CString;

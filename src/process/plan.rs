@@ -117,7 +117,9 @@ fn plan_ready(plan: &mut ProcessPlan, request: &Request, kept: u32) {
             plan.ready.push(Step::new(Point::Ready, Field::RUNTIME));
             plan.ready.push(Step::new(Point::ExecFifo, Field::RUNTIME));
         }
-        Mode::Run { .. } | Mode::Exec { .. } => plan.ready.push(Step::new(Point::Recorded, Field::RUNTIME)),
+        Mode::Run { .. } | Mode::Exec { .. } | Mode::Restore { .. } => {
+            plan.ready.push(Step::new(Point::Recorded, Field::RUNTIME));
+        }
     }
     plan.exec.inherited = kept;
 }

@@ -3,22 +3,20 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 
-use nix::errno::Errno;
-
 use crate::error::{Error, Result, Warning};
-use crate::fault::{Call, Effect, Stage, Trouble};
+use crate::fault::{Call, Stage, Trouble};
 use crate::field::Field;
-use crate::plan::{Op, Step};
+use crate::plan::Op;
 use crate::process::hooks::{Hook, StateJson};
 use crate::process::launch::{Failure, Launch};
 use crate::process::page::Page;
 use crate::process::start_hook::StartHook;
+use crate::process::steps::{HostSteps, apply_host};
 use crate::process::{Op as ProcessOp, report, seccomp};
 use crate::slots::{Slot, Slots};
 use crate::sys::exec::Image;
 use crate::sys::seccomp::Instruction;
 use crate::sys::socket;
-use crate::{cgroups, namespaces, process, rootfs};
 
 /// What stands ready before clone.
 pub(super) struct Room {
@@ -43,12 +41,14 @@ impl Launch<'_> {
         let mut filter = Vec::new();
         let mut warnings = Vec::new();
         for (index, step) in plan.host.iter().enumerate() {
-            self.injected(Stage::Host, index).map_err(|trouble| self.step_error(Stage::Host, index, trouble))?;
+            let steps = HostSteps { plan, injections: self.injections };
+            let failed = |trouble| steps.error(Stage::Host, index, trouble);
+            steps.injected(Stage::Host, index).map_err(failed)?;
             match &step.op {
                 Op::Process(ProcessOp::PrepareFilter { filter: asked }) => {
                     filter = self.prepare_filter(index, asked, &mut warnings)?;
                 }
-                _ => apply_host(step, slots).map_err(|trouble| self.step_error(Stage::Host, index, trouble))?,
+                _ => apply_host(step, slots).map_err(failed)?,
             }
         }
         // The agent is the host's business alone.
@@ -80,7 +80,7 @@ impl Launch<'_> {
     ) -> Result<Vec<Instruction>> {
         let prepared = seccomp::prepare(asked, self.cache).map_err(|refused| {
             let trouble = Trouble::new(Call::CompileFilter, refused.errno);
-            report::step_error(&self.told(Stage::Host, index), Stage::Host, index, trouble, &refused.why)
+            report::step_error(&self.steps().told(Stage::Host, index), Stage::Host, index, trouble, &refused.why)
         });
         let (program, complaint) = prepared?;
         let field = Field::at("/linux/seccomp");
@@ -116,16 +116,6 @@ impl Launch<'_> {
             }
         };
         exec.hooks.iter().map(build).collect()
-    }
-}
-
-fn apply_host(step: &Step, slots: &mut Slots) -> Effect {
-    match &step.op {
-        Op::Namespace(op) => namespaces::apply::apply_host(op, slots),
-        Op::Cgroup(op) => cgroups::make::apply_host(op, slots),
-        Op::Rootfs(op) => rootfs::apply::apply_host(op, slots),
-        Op::Process(op) => process::apply::apply_host(op, slots),
-        Op::Sync(_) => Err(Trouble::new(Call::None, Errno::EPROTO)),
     }
 }
 

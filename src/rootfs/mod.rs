@@ -34,6 +34,8 @@ pub enum Op {
     AttachRoot(Root),
     /// Open the rootfs without mounting anything (no mount namespace).
     OpenRoot(Root),
+    /// Host, before a restore: make the place of a mount where it is missing; for a file if `source` is one.
+    MakePlace { target: Target, source: Option<CString> },
     /// Take a copy of a mount tree, or of a device, into a slot.
     TakeTree(Box<Tree>),
     /// Make a user namespace that carries the id mappings of an idmapped mount.

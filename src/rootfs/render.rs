@@ -18,6 +18,7 @@ pub fn render(op: &Op) -> String {
         Op::OpenRoot(root) => format!("open the rootfs {}", show(&root.path)),
         Op::OpenInitRoot { .. } => "open the root directory of the container's init".to_owned(),
         Op::OpenOwnRoot => "open the container's root directory".to_owned(),
+        Op::MakePlace { target, .. } => format!("make the place {} in the rootfs if it is missing", show(&target.path)),
         Op::TakeTree(tree) => match tree.device {
             Some(node) => format!("take device {} of the host ({})", show(&tree.source), show_node(node)),
             None => format!("bind {} on {}", show(&tree.source), show(&tree.destination)),

@@ -51,11 +51,21 @@ pub struct Spawn<'a> {
     pub path: &'a CStr,
     pub argv: &'a Strings,
     pub envp: &'a Strings,
-    /// Become descriptors 0, 1 and 2. They must not be 0, 1 or 2 already.
+    /// Become descriptors 0, 1 and 2. They must not be 0, 1 or 2 already, unless each is so in its own place.
     pub stdio: [BorrowedFd<'a>; 3],
     /// Changed to after the namespaces are joined.
     pub cwd: Option<&'a CStr>,
     pub join: Option<Join<'a>>,
+    pub with: With<'a>,
+}
+
+/// What only some programs get.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct With<'a> {
+    /// Descriptors beside stdio, under the numbers that they have here.
+    pub kept: &'a [BorrowedFd<'a>],
+    /// It stays in the caller's process group, so that the caller's terminal is its own too.
+    pub same_group: bool,
 }
 
 /// How a program ended.
@@ -259,7 +269,7 @@ unsafe fn become_program(what: &Spawn, report: RawFd) -> Trouble {
     // SAFETY: for the whole body: system calls with integers and with pointers to buffers made before fork, all of which
     // live until execve or _exit.
     unsafe {
-        if libc::setpgid(0, 0) != 0 {
+        if !what.with.same_group && libc::setpgid(0, 0) != 0 {
             return trouble(Call::Setsid);
         }
         if let Some(join) = &what.join {
@@ -280,6 +290,11 @@ unsafe fn become_program(what: &Spawn, report: RawFd) -> Trouble {
         // Everything of ours is O_CLOEXEC already; this is for what corten itself inherited. Kernels before 5.11 don't
         // know the flag, and there is no second way that is worth a loop over a million numbers.
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        for kept in what.with.kept {
+            if libc::fcntl(kept.as_raw_fd(), libc::F_SETFD, 0) != 0 {
+                return trouble(Call::Fcntl);
+            }
+        }
         default_signals();
         libc::execve(what.path.as_ptr(), what.argv.pointers.as_ptr(), what.envp.pointers.as_ptr());
         trouble(Call::Exec)
@@ -391,7 +406,15 @@ mod tests {
         let argv = strings(["/bin/sh", "-c", script]).unwrap();
         let envp = strings(["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]).unwrap();
         let stdio = [null.as_fd(), write.as_fd(), write.as_fd()];
-        let child = spawn(&Spawn { path: c"/bin/sh", argv: &argv, envp: &envp, stdio, cwd: Some(c"/"), join });
+        let child = spawn(&Spawn {
+            path: c"/bin/sh",
+            argv: &argv,
+            envp: &envp,
+            stdio,
+            cwd: Some(c"/"),
+            join,
+            with: With::default(),
+        });
         drop(write);
         let mut text = String::new();
         File::from(read).read_to_string(&mut text).unwrap();
@@ -420,7 +443,8 @@ mod tests {
         let null = File::options().read(true).write(true).open("/dev/null").unwrap();
         let none = strings::<&str>([]).unwrap();
         let stdio = [null.as_fd(); 3];
-        let spawn_at = |path, cwd| spawn(&Spawn { path, argv: &none, envp: &none, stdio, cwd, join: None });
+        let spawn_at =
+            |path, cwd| spawn(&Spawn { path, argv: &none, envp: &none, stdio, cwd, join: None, with: With::default() });
         assert_eq!(spawn_at(c"/nonexistent", None).unwrap_err(), Trouble::new(Call::Exec, Errno::ENOENT));
         assert_eq!(spawn_at(c"/bin/true", Some(c"/nowhere")).unwrap_err(), Trouble::new(Call::Chdir, Errno::ENOENT));
     }
@@ -432,7 +456,16 @@ mod tests {
         let argv = strings(["sh", "-c", "sleep 600 & wait"]).unwrap();
         let envp = strings(["PATH=/usr/bin:/bin"]).unwrap();
         let stdio = [null.as_fd(), write.as_fd(), write.as_fd()];
-        let child = spawn(&Spawn { path: c"/bin/sh", argv: &argv, envp: &envp, stdio, cwd: None, join: None }).unwrap();
+        let child = spawn(&Spawn {
+            path: c"/bin/sh",
+            argv: &argv,
+            envp: &envp,
+            stdio,
+            cwd: None,
+            join: None,
+            with: With::default(),
+        })
+        .unwrap();
         drop(write);
         drop(child);
         let mut text = String::new();

@@ -27,6 +27,7 @@ pub(super) const TOOLS: &[Entry] = &[
     entry("eat", "MIB  take that much memory and keep it", eat),
     entry("pause", "  wait until SIGTERM or SIGINT, reap children", |_| pause()),
     entry("signal-echo", "CODE  print each signal's name, leave with CODE on SIGTERM", signal_echo),
+    entry("count-lines", "  number the lines of stdin, which are counted in memory alone", |_| count_lines()),
     entry("kill", "PID SIGNAL", send),
     entry("kill-self", "SIGNAL  (with its default action)", kill_self),
     entry("spawn", "N  start N children that wait", spawn),
@@ -109,6 +110,15 @@ fn signal_echo(args: &[&str]) -> Outcome {
             return Ok(Next::Leave(code));
         }
     }
+}
+
+/// What was counted before a checkpoint goes on after it.
+fn count_lines() -> Outcome {
+    print("ready")?;
+    for (number, line) in std::io::stdin().lock().lines().enumerate() {
+        print(&format!("{} {}", number + 1, line?))?;
+    }
+    Ok(Next::On)
 }
 
 fn signal_named(name: &str) -> Result<Signal, Failure> {

@@ -29,7 +29,7 @@ use crate::error::{Violation, Warning};
 use crate::field::Field;
 use crate::host::Host;
 use crate::plan::Step;
-use crate::request::{CgroupDriver, Request};
+use crate::request::{CgroupDriver, Mode, Request};
 use crate::slots::{Slot, SlotCounter};
 
 /// Everything control groups contribute to a plan.
@@ -84,8 +84,7 @@ pub fn plan_cgroups(
         plan.adopt.extend(devices.steps);
         plan.warnings.extend(devices.warnings);
         plan.adopt.extend(limits.steps);
-        let late = |late: resources::Late| Step::new(Op::Write { file: late.file, value: late.value }, late.field);
-        plan.ready = limits.late.into_iter().map(late).collect();
+        plan.ready = limits.late.into_iter().map(written_late).collect();
         plan.enter.push(Step::new(Op::ResetAffinity, Field::RUNTIME));
         plan.undo.push(Step::new(Op::Remove, Field::RUNTIME));
         plan.warnings.extend(limits.warnings);
@@ -122,7 +121,13 @@ pub fn plan_cgroups(
         plan.warnings.extend(devices.warnings);
     }
     plan.host.extend(limits.steps);
+    // Who is restored writes nothing, so the host does, when all the processes are there.
+    let by_host = matches!(request.mode, Mode::Restore { .. });
     for late in limits.late {
+        if by_host {
+            plan.ready.push(written_late(late));
+            continue;
+        }
         let slot = slots.take();
         let name = late.file.to_string_lossy().into_owned();
         plan.host.push(Step::new(Op::OpenLimit { file: late.file, slot }, late.field.clone()));
@@ -130,6 +135,11 @@ pub fn plan_cgroups(
     }
     plan.warnings.extend(limits.warnings);
     Ok(plan)
+}
+
+/// A limit that set-up must not meet, written by the host.
+fn written_late(late: resources::Late) -> Step {
+    Step::new(Op::Write { file: late.file, value: late.value }, late.field)
 }
 
 /// The config's own rules for devices.

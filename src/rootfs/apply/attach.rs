@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::super::options::{Attributes, Propagation};
-use super::super::{Attachment, Finish, Lock, Remount, TargetKind, Tree};
+use super::super::{Attachment, Finish, Lock, Remount, Target, TargetKind, Tree};
 use super::target::{Kind, open_existing, open_target};
 use super::{fill, legacy, node};
 use crate::fault::{Call, Effect, Trouble};
@@ -64,6 +64,21 @@ pub(super) fn lock_tree(lock: &Lock, slots: &mut Slots) -> Effect {
 /// Gives a detached tree the id mappings of a user namespace (mount_setattr(2), "ID-mapped mounts").
 pub(super) fn map_ids(tree: RawFd, namespace: RawFd, recursive: bool) -> Effect {
     mount::mount_setattr(tree, Change { set: libc::MOUNT_ATTR_IDMAP, namespace, ..Change::default() }, recursive)
+}
+
+/// Makes the place of a mount that somebody else is going to make, where it is missing: a directory, or a file when the
+/// source is one.
+pub(super) fn make_place(target: &Target, source: Option<&CStr>, slots: &Slots) -> Effect {
+    let kind = match source {
+        Some(source) => {
+            let source = path::open(path::CWD, source, libc::O_PATH, 0)?;
+            let stat = file::fstat(source);
+            file::close(source);
+            if stat?.is_dir() { Kind::Directory } else { Kind::File }
+        }
+        None => Kind::Directory,
+    };
+    open_target(slots.get(Slot::ROOTFS)?, target, kind).map(file::close)
 }
 
 /// Attaches a taken tree inside the root.

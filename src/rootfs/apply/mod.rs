@@ -60,6 +60,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect {
             let flags = libc::O_PATH | libc::O_DIRECTORY;
             path::open(path::CWD, c"/", flags, 0).map(|fd| fill(slots, Slot::ROOTFS, fd))
         }
+        Op::MakePlace { target, source } => attach::make_place(target, source.as_deref(), slots),
         Op::TakeTree(tree) => attach::take_tree(tree, slots),
         // Writing id maps needs the host's side: this step is never planned for the inside.
         Op::MakeIdNamespace(_) => Err(Trouble::new(Call::None, Errno::EINVAL)),
