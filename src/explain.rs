@@ -94,7 +94,13 @@ pub fn render(error: &Error, context: &Context) -> Report {
             .filter(|trouble| trouble.call != crate::fault::Call::None)
             .map(|trouble| trouble.call.name()),
         errno: facts.errno,
-        more: facts.more.iter().map(|violation| one_line(&further(violation, &file))).collect(),
+        more: facts
+            .more
+            .iter()
+            .map(|violation| further(violation, &file))
+            .chain(facts.lines.iter().cloned())
+            .map(|line| one_line(&line))
+            .collect(),
     }
 }
 
@@ -107,6 +113,8 @@ struct Facts<'a> {
     hint: &'a str,
     line: Option<usize>,
     more: &'a [Violation],
+    /// What somebody else says of it.
+    lines: &'a [String],
 }
 
 fn facts(error: &Error) -> Facts<'_> {
@@ -123,6 +131,7 @@ fn facts(error: &Error) -> Facts<'_> {
         Error::InitDied { field, hint, .. } => Facts { field: Some(field), hint, ..Facts::default() },
         Error::Executable { field, trouble, .. } => of_call(field, *trouble, ""),
         Error::Systemd { field, hint, .. } => Facts { field: Some(field), hint, ..Facts::default() },
+        Error::Criu { more, hint, .. } => Facts { lines: more, hint, ..Facts::default() },
         Error::Hook { field, .. } => Facts { field: Some(field), ..Facts::default() },
         Error::Syntax { line, .. } => Facts { line: Some(*line).filter(|&line| line > 0), ..Facts::default() },
         Error::Violations(violations) => match violations.split_first() {

@@ -5,6 +5,7 @@
 //! property of a runtime, so it stands here where a test can read it, and nowhere else.
 
 pub mod exec;
+pub mod restore;
 
 use std::collections::BTreeMap;
 use std::path::Path;

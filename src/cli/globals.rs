@@ -51,8 +51,8 @@ struct Flags {
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     rootless: Rootless,
 
-    /// Where criu is
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// Where criu is, for `checkpoint` and `restore`; looked for in $PATH otherwise
+    #[arg(long, value_name = "PATH")]
     criu: Option<PathBuf>,
 
     /// For tests: let a step fail, as STAGE:STEP[:ERRNO] or STAGE:STEP:kill
@@ -101,7 +101,7 @@ pub struct Globals {
     /// Who makes the control groups; `--systemd-cgroup` is `Systemd`.
     pub cgroup_driver: CgroupDriver,
     pub rootless: Rootless,
-    /// Accepted for callers of old; corten finds criu in `$PATH`.
+    /// The program criu; looked for in `$PATH` otherwise.
     pub criu: Option<PathBuf>,
     /// Steps that shall fail (tests).
     pub fault: Vec<FaultPoint>,

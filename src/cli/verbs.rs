@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+pub use super::checkpoint::{CheckpointArgs, RestoreArgs};
 pub use super::exec::ExecArgs;
 pub use super::launch::{CreateArgs, LaunchArgs, RunArgs};
 pub use super::update::UpdateArgs;
@@ -106,6 +107,16 @@ Examples:
 Examples:
   corten pause web
   corten resume web";
+    Checkpoint(Box<CheckpointArgs>) = "checkpoint", "Write a running container to files, by criu", "\
+Examples:
+  corten checkpoint --image-path /tmp/images web                    # it ends, and is deleted
+  corten checkpoint --image-path /tmp/images --leave-running web    # it goes on
+  corten checkpoint --image-path /tmp/ahead --pre-dump web && \
+  corten checkpoint --image-path /tmp/images --parent-path ../ahead web";
+    Restore(Box<RestoreArgs>) = "restore", "Let a container go on that `checkpoint` has written", "\
+Examples:
+  corten checkpoint --image-path /tmp/images web
+  corten restore --detach --image-path /tmp/images -b /tmp/web web";
     Delete(DeleteArgs) = "delete", "Remove a stopped container and everything that was made for it", "\
 Examples:
   corten delete web
@@ -191,6 +202,8 @@ impl Verb {
             Verb::Delete(args) => Some(&args.id),
             Verb::Ps(args) => Some(&args.id),
             Verb::Update(args) => Some(&args.id),
+            Verb::Checkpoint(args) => Some(&args.id),
+            Verb::Restore(args) => Some(&args.id),
             Verb::Events(args) => Some(&args.id),
             _ => None,
         }

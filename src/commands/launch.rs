@@ -61,11 +61,19 @@ pub fn dry_request(globals: &Globals, host: &Host, bundle: PathBuf, spec: &Spec)
 }
 
 /// The file system of resource control, looked for only when the config asks for it.
-fn resctrl(globals: &Globals, spec: &Spec) -> Option<Resctrl> {
+pub(super) fn resctrl(globals: &Globals, spec: &Spec) -> Option<Resctrl> {
     spec.linux().as_ref().and_then(|linux| linux.intel_rdt().as_ref())?;
     match &globals.pretend_resctrl {
         Some(dir) => Some(Resctrl { mount: dir.clone(), pretended: true }),
         None => rdt::probe_mount().map(|mount| Resctrl { mount, pretended: false }),
+    }
+}
+
+/// What criu does takes rights that no ordinary user has.
+pub(super) fn require_root(host: &Host, what: &str) -> Result {
+    match host.rootless() {
+        true => Err(Error::WrongStatus(format!("{what} takes root: criu can't do it for an ordinary user"))),
+        false => Ok(()),
     }
 }
 

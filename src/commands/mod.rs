@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::log::Log;
 
 pub mod check;
+pub mod checkpoint;
 pub mod completion;
 pub mod create;
 pub mod delete;
@@ -21,6 +22,7 @@ pub mod pause;
 pub mod plan;
 pub mod probe;
 pub mod ps;
+pub mod restore;
 pub mod resume;
 pub mod run;
 pub mod spec;
@@ -42,6 +44,8 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::Kill(args) => kill::run(&globals, args, log),
         Verb::Pause(args) => pause::run(&globals, args, log),
         Verb::Resume(args) => resume::run(&globals, args, log),
+        Verb::Checkpoint(args) => checkpoint::run(&globals, *args, log),
+        Verb::Restore(args) => restore::run(&globals, *args, log),
         Verb::Delete(args) => delete::run(&globals, args, log),
         Verb::List(args) => list::run(&globals, args, log),
         Verb::Ps(args) => ps::run(&globals, args, log),

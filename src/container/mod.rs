@@ -1,10 +1,11 @@
 //! The life cycle on disk: what `create` leaves behind and what `start`, `state`, `kill`, `delete` and `list` do with
 //! it. These verbs never read config.json again; everything they need stands in the container's `state.json`.
 //!
-//! Locks: `create`, `start`, `pause`, `resume`, `update` and `delete` hold the container's lock from their first look to
+//! Locks: `create`, `start`, `pause`, `resume`, `update`, `checkpoint`, `restore` and `delete` hold the container's lock from their first look to
 //! their last effect, so two of them never overlap. `state`, `list`, `ps`, `kill` and `exec` take no lock: they must answer
 //! (and end a container) while a slow hook holds up one of the others.
 
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 pub mod dir;
@@ -21,6 +22,7 @@ mod oom;
 pub mod pause;
 pub mod processes;
 pub mod record;
+pub mod restore;
 pub mod signal;
 pub mod start;
 pub mod status;

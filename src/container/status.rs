@@ -73,6 +73,7 @@ pub enum Verb {
     Pause,
     Resume,
     Update,
+    Checkpoint,
 }
 
 /// Says no with the words that engines match (containerd: `container not running`).
@@ -107,6 +108,10 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
         (Verb::Resume, Creating | Created | Running | Stopped) => NOT_PAUSED.to_owned(),
         (Verb::Update, Created | Running | Paused) => return Ok(()),
         (Verb::Update, Creating | Stopped) => NOT_RUNNING.to_owned(),
+        (Verb::Checkpoint, Running | Paused) => return Ok(()),
+        (Verb::Checkpoint, Creating | Created | Stopped) => {
+            format!("Container cannot be checkpointed in {name} state")
+        }
     };
     Err(Error::WrongStatus(refusal))
 }
@@ -122,7 +127,7 @@ mod tests {
         let not_paused = "container not paused";
         // Columns: creating, created, running, paused, stopped.
         #[rustfmt::skip]
-        let table: [(Verb, [&str; 5]); 9] = [
+        let table: [(Verb, [&str; 5]); 10] = [
             (Verb::Start, [
                 "cannot start a container in the creating state", OK, "cannot start an already running container",
                 "cannot start a container in the paused state", "cannot start a container that has stopped",
@@ -143,6 +148,11 @@ mod tests {
             (Verb::Pause, [not_running, OK, OK, not_running, not_running]),
             (Verb::Resume, [not_paused, not_paused, not_paused, OK, not_paused]),
             (Verb::Update, [not_running, OK, OK, OK, not_running]),
+            (Verb::Checkpoint, [
+                "Container cannot be checkpointed in creating state",
+                "Container cannot be checkpointed in created state", OK, OK,
+                "Container cannot be checkpointed in stopped state",
+            ]),
         ];
         for (verb, row) in table {
             for (status, expected) in Status::ALL.into_iter().zip(row) {

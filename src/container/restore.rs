@@ -1,0 +1,236 @@
+//! Brings a dumped container back: its record and its control groups as `create` makes them, its processes and mounts by criu.
+//! What fails on the way is taken down again by the plan's `undo`.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::LinuxNamespaceType;
+
+use super::checkpoint::open_or_make;
+use super::create::Creation;
+use super::init::Init;
+use super::status::Status;
+use super::store::Guard;
+use super::{ContainerId, Record, Store, Warning};
+use crate::cgroups::systemd;
+use crate::criu::alone::alone;
+use crate::criu::plan::mounts::Attached;
+use crate::criu::plan::restore::{Into, Restore, plan_restore};
+use crate::criu::plan::{NETWORK, PIDS, stdio};
+use crate::criu::probe;
+use crate::criu::rpc::{InheritFd, Opts, ReqType};
+use crate::criu::service::{self, Point, Service, Start};
+use crate::error::{Doing, Error, Result};
+use crate::fault::Stage;
+use crate::field::Field;
+use crate::plan::Op;
+use crate::process::hooks::{self, Place, StateJson};
+use crate::process::steps::HostSteps;
+use crate::process::{Op as ProcessOp, console, handover};
+use crate::slots::{Slot, Slots};
+use crate::sys::{file, pidfd};
+
+/// All that a restore starts from.
+pub struct Restoration<'a> {
+    /// The plan in it is that of a restore.
+    pub creation: Creation<'a>,
+    /// What the config mounts of the host's.
+    pub attached: Vec<Attached>,
+    pub restore: &'a Restore,
+    /// Where the images are; absolute.
+    pub images: &'a Path,
+    /// Where criu keeps its log; absolute.
+    pub work: &'a Path,
+    /// Where criu is; in `$PATH` otherwise.
+    pub criu: Option<&'a Path>,
+}
+
+/// A container that runs again.
+#[derive(Debug)]
+pub struct Restored {
+    pub record: Record,
+    /// Its init, a child of corten's.
+    pub pid: i32,
+    /// The master of its terminal, when corten itself is to have it.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Restores the container. On an error nothing of it is left; `warnings` gets what went wrong beside that.
+pub fn restore(store: &mut Store, restoration: &Restoration, warnings: &mut Vec<Warning>) -> Result<Restored> {
+    let Creation { request, plan, .. } = &restoration.creation;
+    let id = ContainerId::parse(&request.id)?;
+    if store.find(&id).is_ok() {
+        return Err(Error::AlreadyExists { id: id.to_string() });
+    }
+    systemd::refuse_taken(&plan.group).map_err(|error| error.field(Field::at("/linux/cgroupsPath")))?;
+    let images = open(restoration.images)?;
+    let streams = streams(restoration.images)?;
+    let mut record = restoration.creation.new_record();
+    let guard = store.create(&id, &record)?;
+    guard.save_config(restoration.creation.config)?;
+    let mut slots = Slots::with_room(plan.slots);
+    let came = Coming { restoration, guard: &guard, record: &mut record, slots: &mut slots, terminal: None }
+        .come(&images, streams);
+    slots.filled().for_each(file::close);
+    let done = came.and_then(|came| handover::all(request, came.0).map(|()| came));
+    match done {
+        Ok((pid, terminal)) => {
+            guard.keep();
+            Ok(Restored { record, pid, terminal })
+        }
+        Err(error) => {
+            // criu ends what it has begun; what it had finished is ours to end.
+            let left = record.init.filter(|init| init.alive().unwrap_or(false)).map(|init| init.pid);
+            restoration.creation.undo(guard, &record, left, warnings);
+            Err(error)
+        }
+    }
+}
+
+fn open(images: &Path) -> Result<File> {
+    let opened = File::open(images).doing(|| format!("open the directory {}", images.display()));
+    let hint = "--image-path names the directory that `checkpoint` has filled";
+    opened.map_err(|error| error.field(Field::at("--image-path")).hint(hint))
+}
+
+/// Which files stdio led to. Images that others have made may have no word of it.
+fn streams(images: &Path) -> Result<Vec<String>> {
+    let path = images.join(stdio::FILE);
+    match std::fs::read(&path) {
+        Ok(bytes) => stdio::parse(&bytes).map_err(|why| Error::WrongStatus(format!("{}: {why}", images.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).doing(|| format!("read {}", path.display())),
+    }
+}
+
+/// A restore at work.
+struct Coming<'a, 'b> {
+    restoration: &'a Restoration<'b>,
+    guard: &'a Guard,
+    record: &'a mut Record,
+    slots: &'a mut Slots,
+    terminal: Option<OwnedFd>,
+}
+
+impl Coming<'_, '_> {
+    /// The pid, and the terminal when nobody else got it.
+    fn come(mut self, images: &File, streams: Vec<String>) -> Result<(i32, Option<OwnedFd>)> {
+        let restoration = self.restoration;
+        let steps = HostSteps { plan: restoration.creation.plan, injections: restoration.creation.injections };
+        steps.prepare(self.slots)?;
+        let outside = self.outside()?;
+        let mut opts = self.opts(streams, &outside);
+        opts.images_dir_fd = images.as_raw_fd();
+        let kept: Vec<BorrowedFd> = outside.iter().map(|(_, file)| file.as_fd()).collect();
+        let start = || {
+            let work = open_or_make(restoration.work, "--work-path")?;
+            let service = Service::start(&Start { program: restoration.criu, stdio: true, kept: &kept })?;
+            Ok((work, service))
+        };
+        // Without a mount namespace of its own a container's mounts are the host's.
+        let (work, service) = match self.has(LinuxNamespaceType::Mount) {
+            true => alone(&self.record.rootfs, start)?,
+            false => start()?,
+        };
+        opts.work_dir_fd = Some(work.as_raw_fd());
+        // While criu waits for what it shall do.
+        for index in 0..steps.plan.adopt.len() {
+            steps.act(Stage::Adopt, index, service.pid(), self.slots)?;
+        }
+        let answer = service.ask(&service::request(ReqType::Restore, opts), &mut |point| match point {
+            Point::SetupNamespaces(pid) => self.at_namespaces(&steps, pid),
+            Point::Terminal(master) => self.give_terminal(master),
+            Point::Other => Ok(()),
+        })?;
+        let pid =
+            answer.as_ref().filter(|resp| resp.success).and_then(|resp| resp.restore).map(|restored| restored.pid);
+        let Some(pid) = pid else {
+            let log = restoration.work.join("restore.log");
+            return Err(service::failure("restore the container", answer.as_ref(), &log));
+        };
+        self.record.init = Some(Init::probe(pid)?);
+        for index in 0..steps.plan.ready.len() {
+            steps.act(Stage::Ready, index, pid, self.slots)?;
+        }
+        self.record.creating = false;
+        self.guard.save(self.record)?;
+        Ok((pid, self.terminal))
+    }
+
+    fn opts(&self, streams: Vec<String>, outside: &[(&'static str, File)]) -> Opts {
+        let restoration = self.restoration;
+        let annotation = self.record.annotations.get(probe::CONFIG_ANNOTATION).map(String::as_str);
+        let join = |(name, typ)| self.joined(typ).map(|path| (name, path));
+        let kinds = [("ipc", LinuxNamespaceType::Ipc), ("uts", LinuxNamespaceType::Uts)];
+        let into = Into {
+            attached: restoration.attached.clone(),
+            group: (!self.record.group.is_empty()).then_some(&self.record.group),
+            streams,
+            joined: kinds.into_iter().filter_map(join).collect(),
+            terminal: self.record.terminal,
+            config_file: probe::config_file(annotation),
+        };
+        let mut opts = plan_restore(restoration.restore, &into, &self.record.rootfs);
+        let key = |(key, file): &(&str, File)| InheritFd { key: (*key).to_owned(), fd: file.as_raw_fd() };
+        opts.inherit_fd.extend(outside.iter().map(key));
+        opts
+    }
+
+    /// The namespaces that take the place of those that weren't the dumped container's own, by criu's keys.
+    fn outside(&self) -> Result<Vec<(&'static str, File)>> {
+        let kinds = [(NETWORK, LinuxNamespaceType::Network), (PIDS, LinuxNamespaceType::Pid)];
+        let paths = kinds.into_iter().filter_map(|(key, typ)| Some((key, self.joined(typ)?)));
+        let open = |(key, path): (&'static str, PathBuf)| {
+            let opened = File::open(&path).doing(|| format!("open the namespace {}", path.display()));
+            opened.map(|file| (key, file)).map_err(|error| error.field(Field::at("/linux/namespaces")))
+        };
+        paths.map(open).collect()
+    }
+
+    fn joined(&self, typ: LinuxNamespaceType) -> Option<PathBuf> {
+        probe::joined_path(self.restoration.creation.spec, typ)
+    }
+
+    fn has(&self, typ: LinuxNamespaceType) -> bool {
+        let linux = self.restoration.creation.spec.linux();
+        linux.iter().flat_map(|linux| linux.namespaces()).flatten().any(|namespace| namespace.typ() == typ)
+    }
+
+    /// The namespaces are there, and nothing in them: the container is on record, and the host does what it does to a fresh
+    /// one.
+    fn at_namespaces(&mut self, steps: &HostSteps, pid: i32) -> Result {
+        self.record.init = Some(Init::probe(pid)?);
+        self.guard.save(self.record)?;
+        let state = StateJson { pid, ..self.record.state_json(Status::Creating) };
+        let held = pidfd::open(pid).ok();
+        for (number, step) in steps.plan.mounted.iter().enumerate() {
+            match &step.op {
+                Op::Process(ProcessOp::Hook { kind, index, hook }) => {
+                    steps
+                        .injected(Stage::Mounted, number)
+                        .map_err(|trouble| steps.error(Stage::Mounted, number, trouble))?;
+                    let place = Place::Runtime { cwd: Some(&self.record.bundle), init: held.as_ref().map(AsFd::as_fd) };
+                    hooks::run_one(*kind, *index, hook, &state, place)?;
+                }
+                _ => steps.act(Stage::Mounted, number, pid, self.slots)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The terminal's master goes where that of a fresh container would.
+    fn give_terminal(&mut self, master: OwnedFd) -> Result {
+        match self.slots.take(Slot::CONSOLE) {
+            Some(socket) => {
+                let sent = console::send(socket, master.as_raw_fd());
+                file::close(socket);
+                sent.doing(|| "send the terminal").map_err(|error| error.field(Field::at("--console-socket")))
+            }
+            None => {
+                self.terminal = Some(master);
+                Ok(())
+            }
+        }
+    }
+}

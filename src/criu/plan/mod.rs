@@ -1,0 +1,79 @@
+//! What criu is asked for. Pure: from config.json, the command line and what was seen of the container to the options of one
+//! request. Descriptors are put in by who has them (`container/`).
+
+pub mod dump;
+pub mod mounts;
+pub mod restore;
+pub mod stdio;
+
+use super::rpc::CgMode;
+
+/// The key under which a dump names a network namespace that isn't the container's own, and under which a restore is given
+/// one in its place. runc has the same.
+pub const NETWORK: &str = "extRootNetNS";
+/// The same for a pid namespace.
+pub const PIDS: &str = "extRootPidNS";
+
+/// What `--empty-ns` may leave empty: `network` is all that criu knows.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyNs {
+    Network,
+}
+
+impl EmptyNs {
+    /// The bit of clone(2).
+    fn flag(self) -> u32 {
+        match self {
+            EmptyNs::Network => libc::CLONE_NEWNET as u32,
+        }
+    }
+}
+
+/// `--manage-cgroups-mode`.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ManageCgroups {
+    /// Make those of the container's own that are missing, with their limits
+    #[default]
+    Soft,
+    /// As soft, and set the limits of those that are there
+    Full,
+    /// As full, and fail if one is there
+    Strict,
+    /// Leave them alone: every process is in the container's own cgroup
+    Ignore,
+}
+
+impl ManageCgroups {
+    fn mode(self) -> i32 {
+        let mode = match self {
+            ManageCgroups::Soft => CgMode::Soft,
+            ManageCgroups::Full => CgMode::Full,
+            ManageCgroups::Strict => CgMode::Strict,
+            ManageCgroups::Ignore => CgMode::Ignore,
+        };
+        mode as i32
+    }
+}
+
+/// What the command line says of a dump and of a restore alike.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Common {
+    pub tcp_established: bool,
+    pub ext_unix_sk: bool,
+    pub shell_job: bool,
+    pub file_locks: bool,
+    pub lazy_pages: bool,
+    pub auto_dedup: bool,
+    pub manage_cgroups: ManageCgroups,
+    pub empty_ns: Vec<EmptyNs>,
+}
+
+/// `Some(true)` for what is asked for: what isn't is left to criu's configuration files.
+fn asked(flag: bool) -> Option<bool> {
+    flag.then_some(true)
+}
+
+fn empty_ns(list: &[EmptyNs]) -> Option<u32> {
+    let flags = list.iter().fold(0, |flags, namespace| flags | namespace.flag());
+    (flags != 0).then_some(flags)
+}
