@@ -290,8 +290,6 @@ const BETWEEN_DOMAINS: [(&str, &str, &str); 24] = [
     ("process/init.rs", "namespaces/apply.rs", "has_map"),
     ("process/init.rs", "namespaces/mod.rs", "Op"),
     ("process/init.rs", "rootfs/apply/mod.rs", "apply"),
-    ("process/launch.rs", "cgroups/adopt.rs", "apply_adopt"),
-    ("process/launch.rs", "namespaces/adopt.rs", "apply_adopt"),
     // Devices that have been moved go back unless the launch goes well.
     ("process/launch.rs", "namespaces/mod.rs", "Op"),
     ("process/launch.rs", "namespaces/netdev.rs", "Devices"),
@@ -300,9 +298,6 @@ const BETWEEN_DOMAINS: [(&str, &str, &str); 24] = [
     ("process/plan.rs", "namespaces/mod.rs", "Kind"),
     ("process/plan.rs", "namespaces/plan.rs", "Want"),
     ("process/plan.rs", "namespaces/plan.rs", "Wants"),
-    ("process/prepare.rs", "cgroups/make.rs", "apply_host"),
-    ("process/prepare.rs", "namespaces/apply.rs", "apply_host"),
-    ("process/prepare.rs", "rootfs/apply/mod.rs", "apply_host"),
     // The terminal is the process's, the mount on /dev/console the root file system's.
     ("process/plan.rs", "rootfs/mod.rs", "Op"),
     ("process/report.rs", "cgroups/mod.rs", "Op"),
@@ -311,6 +306,11 @@ const BETWEEN_DOMAINS: [(&str, &str, &str); 24] = [
     ("process/report.rs", "rootfs/mod.rs", "Op"),
     ("process/report.rs", "rootfs/mod.rs", "hint"),
     ("process/report.rs", "rootfs/mod.rs", "reason"),
+    ("process/steps.rs", "cgroups/adopt.rs", "apply_adopt"),
+    ("process/steps.rs", "cgroups/make.rs", "apply_host"),
+    ("process/steps.rs", "namespaces/adopt.rs", "apply_adopt"),
+    ("process/steps.rs", "namespaces/apply.rs", "apply_host"),
+    ("process/steps.rs", "rootfs/apply/mod.rs", "apply_host"),
 ];
 
 #[test]
@@ -335,10 +335,11 @@ fn the_domains_know_each_other_only_where_they_must() {
 }
 
 /// The parts of corten, each with all that it may use beside itself.
-const USES: [(&str, &[&str]); 21] = [
+const USES: [(&str, &[&str]); 22] = [
     ("cgroups", &["error", "fault", "field", "host", "plan", "request", "slots", "sys"]),
     // `sys` for the names of the calls that a test can take away.
-    ("cli", &["error", "explain", "fault", "host", "log", "request", "sys"]),
+    // `criu` for the words that its flags may have.
+    ("cli", &["criu", "error", "explain", "fault", "host", "log", "request", "sys"]),
     (
         "commands",
         &[
@@ -346,6 +347,7 @@ const USES: [(&str, &[&str]); 21] = [
             "cli",
             "config",
             "container",
+            "criu",
             "error",
             "explain",
             "fault",
@@ -362,7 +364,9 @@ const USES: [(&str, &[&str]); 21] = [
         ],
     ),
     ("config", &["error", "fault", "field", "host", "request"]),
-    ("container", &["cgroups", "error", "fault", "field", "plan", "process", "request", "sys"]),
+    ("container", &["cgroups", "criu", "error", "fault", "field", "plan", "process", "request", "slots", "sys"]),
+    // `process` for the search of a program.
+    ("criu", &["cgroups", "error", "fault", "field", "host", "plan", "process", "rootfs", "sys"]),
     ("error", &["fault", "field"]),
     ("explain", &["error", "fault", "field"]),
     ("fault", &[]),

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod cgroup_mounts;
+mod checkpoint;
 mod device_rules;
 mod devices;
 mod events;
@@ -54,6 +55,10 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("attacks_procfs", attacks::procfs::CASES),
     ("attacks_races", attacks::races::CASES),
     ("cgroup_mounts", cgroup_mounts::CASES),
+    ("checkpoint_ends", checkpoint::ends::CASES),
+    ("checkpoint_flags", checkpoint::flags::CASES),
+    ("checkpoint_life", checkpoint::life::CASES),
+    ("checkpoint_world", checkpoint::world::CASES),
     ("device_rules", device_rules::CASES),
     ("devices", devices::CASES),
     ("events", events::CASES),

@@ -40,13 +40,15 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// How many of the caller's descriptors beyond stdio are meant for the container.
+    /// How many of the caller's descriptors beyond stdio are meant for the container, or for criu.
     pub fn kept_descriptors(&self) -> u32 {
         match &self.verb {
             Verb::Create(CreateArgs { launch, .. }) | Verb::Run(RunArgs { launch, .. }) => {
                 crate::request::listen_fds().saturating_add(launch.preserve_fds)
             }
             Verb::Exec(args) => args.preserve_fds,
+            // criu opens it by its number.
+            Verb::Checkpoint(args) => args.status_fd.map_or(0, |fd| u32::try_from(fd - 2).unwrap_or(0)),
             _ => 0,
         }
     }

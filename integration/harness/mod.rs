@@ -20,11 +20,11 @@ mod sys;
 
 pub use bundle::{Bundle, BundleBuilder, tool};
 pub use container::Container;
-pub use runtime::{Flavour, LIMIT, Lines, Output, Running, by_systemd, flags_of_all_calls};
+pub use runtime::{Call, Flavour, LIMIT, Lines, Output, Running, by_systemd, flags_of_all_calls, pipe};
 pub use sandbox::{Sandbox, runtime_path};
 pub use sockets::{Pty, SocketServer};
 pub use suite::{Case, main, skip};
-pub use sys::Pidfd;
+pub use sys::{Pidfd, wait_readable};
 
 /// The list of a file's tests. A test that isn't listed is dead code, and the compiler says so.
 ///

@@ -111,8 +111,7 @@ Examples:
 Examples:
   corten checkpoint --image-path /tmp/images web                    # it ends, and is deleted
   corten checkpoint --image-path /tmp/images --leave-running web    # it goes on
-  corten checkpoint --image-path /tmp/ahead --pre-dump web && \
-  corten checkpoint --image-path /tmp/images --parent-path ../ahead web";
+  corten checkpoint --image-path /tmp/ahead --pre-dump web          # the memory alone, ahead of the dump";
     Restore(Box<RestoreArgs>) = "restore", "Let a container go on that `checkpoint` has written", "\
 Examples:
   corten checkpoint --image-path /tmp/images web

@@ -6,17 +6,17 @@ use std::fs::{DirBuilder, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::delete::destroy;
 use super::init::LiveInit;
 use super::status::{Status, Verb, permit};
-use super::{ContainerId, Locked, Record, Store, Warning};
+use super::{ContainerId, Locked, Record, Store, Warning, processes};
 use crate::cgroups::remove::Members;
 use crate::criu::plan::dump::{Dump, Seen, plan_dump};
-use crate::criu::plan::mounts::attached;
+use crate::criu::plan::mounts::{self, attached};
 use crate::criu::plan::stdio::{self, Named};
 use crate::criu::rpc::Features;
 use crate::criu::service::{self, Service, Start};
@@ -90,6 +90,7 @@ impl Subject {
         opts.status_fd = status_fd;
         if !dump.pre_dump {
             keep_streams(images, &seen.streams)?;
+            keep(&images.join(mounts::FILE), &mounts::render_names(&opts.external))?;
         }
         // Still the init: what was found by its pid was the container's.
         if !self.record.init.map_or(Ok(false), |init| init.alive())? {
@@ -97,6 +98,7 @@ impl Subject {
                 .err()
                 .unwrap_or_else(|| gone(self.dir.id())));
         }
+        warnings.extend(processes::strangers(&self.record)?.into_iter().map(stranger));
         let service = Service::start(&Start { program: criu, ..Start::default() })?;
         let answer = service.ask(&service::request(kind, opts), &mut |_| Ok(()))?;
         if !answer.as_ref().is_some_and(|resp| resp.success) {
@@ -120,12 +122,20 @@ impl Subject {
             joined: probe::joined(self.pid, spec)?,
             streams: probe::streams(self.pid).iter().map(|stream| stdio::name(stream, &own)).collect(),
             mounts,
+            group: self.record.group.clone(),
             freezer: self.record.group.freezer().map(|place| place.own_dir()).transpose()?,
             terminal: self.record.terminal,
             iptables: service::find_program("iptables-restore").is_some(),
             config_file: probe::config_file(annotation),
         })
     }
+}
+
+/// What is said of a process that criu doesn't see.
+fn stranger(pid: i32) -> Warning {
+    Warning::plain(format!(
+        "process {pid} is no child of the container's init, as one of `exec` is: it is not in the images"
+    ))
 }
 
 fn gone(id: &ContainerId) -> Error {
@@ -162,10 +172,14 @@ fn keep_streams(images: &Path, streams: &[Named]) -> Result {
     for (name, stream) in names.iter_mut().zip(streams) {
         name.clone_from(&stream.name);
     }
-    let path: PathBuf = images.join(stdio::FILE);
+    keep(&images.join(stdio::FILE), &stdio::render(&names))
+}
+
+/// Writes a file beside the images.
+fn keep(path: &Path, bytes: &[u8]) -> Result {
     let doing = || format!("write {}", path.display());
     let mut options = File::options();
-    let open = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let open = options.write(true).create(true).truncate(true).mode(0o600).open(path);
     let mut file = open.map_err(|error| Error::io(doing(), Call::Open, &error))?;
-    file.write_all(&stdio::render(&names)).map_err(|error| Error::io(doing(), Call::Write, &error))
+    file.write_all(bytes).map_err(|error| Error::io(doing(), Call::Write, &error))
 }

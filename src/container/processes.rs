@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::Store;
 use super::id::ContainerId;
+use super::{Record, Store};
 use crate::cgroups::members;
 use crate::error::Result;
 
@@ -14,7 +14,17 @@ use crate::error::Result;
 /// and, as far as it has a pid namespace of its own, those that were brought into it. A process that has left its
 /// parent in a pid namespace that the container shares is not found then.
 pub fn processes(store: &Store, id: &ContainerId) -> Result<Vec<i32>> {
-    let (_dir, record) = store.load(id)?;
+    of(&store.load(id)?.1)
+}
+
+/// Those that don't descend from the init, as one of `exec` doesn't.
+pub fn strangers(record: &Record) -> Result<Vec<i32>> {
+    let Some(init) = record.init else { return Ok(Vec::new()) };
+    let family = relatives(init.pid, false, &probe_all());
+    Ok(of(record)?.into_iter().filter(|pid| !family.contains(pid)).collect())
+}
+
+fn of(record: &Record) -> Result<Vec<i32>> {
     let members = members::pids(&record.group)?;
     match record.init {
         // Where the init lives and the cgroup has nobody, `create` had to go without it.

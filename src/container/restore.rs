@@ -1,11 +1,12 @@
 //! Brings a dumped container back: its record and its control groups as `create` makes them, its processes and mounts by criu.
 //! What fails on the way is taken down again by the plan's `undo`.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxNamespaceType;
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
 use super::checkpoint::open_or_make;
 use super::create::Creation;
@@ -15,13 +16,13 @@ use super::store::Guard;
 use super::{ContainerId, Record, Store, Warning};
 use crate::cgroups::systemd;
 use crate::criu::alone::alone;
-use crate::criu::plan::mounts::Attached;
+use crate::criu::plan::mounts::{self, Attached};
 use crate::criu::plan::restore::{Into, Restore, plan_restore};
 use crate::criu::plan::{NETWORK, PIDS, stdio};
 use crate::criu::probe;
 use crate::criu::rpc::{InheritFd, Opts, ReqType};
 use crate::criu::service::{self, Point, Service, Start};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, Violation};
 use crate::fault::Stage;
 use crate::field::Field;
 use crate::plan::Op;
@@ -29,7 +30,7 @@ use crate::process::hooks::{self, Place, StateJson};
 use crate::process::steps::HostSteps;
 use crate::process::{Op as ProcessOp, console, handover};
 use crate::slots::{Slot, Slots};
-use crate::sys::{file, pidfd};
+use crate::sys::{descriptor, file, pidfd};
 
 /// All that a restore starts from.
 pub struct Restoration<'a> {
@@ -66,12 +67,13 @@ pub fn restore(store: &mut Store, restoration: &Restoration, warnings: &mut Vec<
     systemd::refuse_taken(&plan.group).map_err(|error| error.field(Field::at("/linux/cgroupsPath")))?;
     let images = open(restoration.images)?;
     let streams = streams(restoration.images)?;
+    require_mounts(restoration)?;
     let mut record = restoration.creation.new_record();
     let guard = store.create(&id, &record)?;
     guard.save_config(restoration.creation.config)?;
     let mut slots = Slots::with_room(plan.slots);
     let came = Coming { restoration, guard: &guard, record: &mut record, slots: &mut slots, terminal: None }
-        .come(&images, streams);
+        .come(&images, &streams);
     slots.filled().for_each(file::close);
     let done = came.and_then(|came| handover::all(request, came.0).map(|()| came));
     match done {
@@ -104,6 +106,37 @@ fn streams(images: &Path) -> Result<Vec<String>> {
     }
 }
 
+/// Every mount from outside that the dumped container had must have its like, or criu would only say that some mount has none.
+fn require_mounts(restoration: &Restoration) -> Result {
+    let path = restoration.images.join(mounts::FILE);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        // Others don't keep it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).doing(|| format!("read {}", path.display())),
+    };
+    let missing = mounts::missing(&bytes, &restoration.attached);
+    let missing = missing.map_err(|why| Error::WrongStatus(format!("{}: {why}", restoration.images.display())))?;
+    let violation = |name: String| {
+        let why = format!(
+            "the dumped container had something of the host's on {name}, and this config.json has no mount there"
+        );
+        Violation::new(Field::at("/mounts"), why)
+            .hint("add a bind mount with this destination; its source may be another")
+    };
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Violations(missing.into_iter().map(violation).collect())),
+    }
+}
+
+/// Gives the file to a group, with these rights.
+fn share(file: &File, gid: u32, rights: u32) -> std::io::Result<()> {
+    std::os::unix::fs::fchown(file, None, Some(gid))?;
+    let mode = file.metadata()?.permissions().mode() | rights;
+    file.set_permissions(Permissions::from_mode(mode & 0o7777))
+}
+
 /// A restore at work.
 struct Coming<'a, 'b> {
     restoration: &'a Restoration<'b>,
@@ -115,14 +148,16 @@ struct Coming<'a, 'b> {
 
 impl Coming<'_, '_> {
     /// The pid, and the terminal when nobody else got it.
-    fn come(mut self, images: &File, streams: Vec<String>) -> Result<(i32, Option<OwnedFd>)> {
+    fn come(mut self, images: &File, streams: &[String]) -> Result<(i32, Option<OwnedFd>)> {
         let restoration = self.restoration;
         let steps = HostSteps { plan: restoration.creation.plan, injections: restoration.creation.injections };
         steps.prepare(self.slots)?;
-        let outside = self.outside()?;
-        let mut opts = self.opts(streams, &outside);
+        self.let_read(images)?;
+        let mut outside = self.outside()?;
+        outside.extend(self.stdio(streams)?);
+        let mut opts = self.opts(&outside);
         opts.images_dir_fd = images.as_raw_fd();
-        let kept: Vec<BorrowedFd> = outside.iter().map(|(_, file)| file.as_fd()).collect();
+        let kept: Vec<BorrowedFd> = outside.iter().map(|(_, fd)| fd.as_fd()).collect();
         let start = || {
             let work = open_or_make(restoration.work, "--work-path")?;
             let service = Service::start(&Start { program: restoration.criu, stdio: true, kept: &kept })?;
@@ -158,7 +193,7 @@ impl Coming<'_, '_> {
         Ok((pid, self.terminal))
     }
 
-    fn opts(&self, streams: Vec<String>, outside: &[(&'static str, File)]) -> Opts {
+    fn opts(&self, outside: &[(String, OwnedFd)]) -> Opts {
         let restoration = self.restoration;
         let annotation = self.record.annotations.get(probe::CONFIG_ANNOTATION).map(String::as_str);
         let join = |(name, typ)| self.joined(typ).map(|path| (name, path));
@@ -166,26 +201,68 @@ impl Coming<'_, '_> {
         let into = Into {
             attached: restoration.attached.clone(),
             group: (!self.record.group.is_empty()).then_some(&self.record.group),
-            streams,
             joined: kinds.into_iter().filter_map(join).collect(),
             terminal: self.record.terminal,
             config_file: probe::config_file(annotation),
         };
         let mut opts = plan_restore(restoration.restore, &into, &self.record.rootfs);
-        let key = |(key, file): &(&str, File)| InheritFd { key: (*key).to_owned(), fd: file.as_raw_fd() };
+        let key = |(key, fd): &(String, OwnedFd)| InheritFd { key: key.clone(), fd: fd.as_raw_fd() };
         opts.inherit_fd.extend(outside.iter().map(key));
         opts
     }
 
     /// The namespaces that take the place of those that weren't the dumped container's own, by criu's keys.
-    fn outside(&self) -> Result<Vec<(&'static str, File)>> {
+    fn outside(&self) -> Result<Vec<(String, OwnedFd)>> {
         let kinds = [(NETWORK, LinuxNamespaceType::Network), (PIDS, LinuxNamespaceType::Pid)];
         let paths = kinds.into_iter().filter_map(|(key, typ)| Some((key, self.joined(typ)?)));
         let open = |(key, path): (&'static str, PathBuf)| {
             let opened = File::open(&path).doing(|| format!("open the namespace {}", path.display()));
-            opened.map(|file| (key, file)).map_err(|error| error.field(Field::at("/linux/namespaces")))
+            opened
+                .map(|file| (key.to_owned(), file.into()))
+                .map_err(|error| error.field(Field::at("/linux/namespaces")))
         };
         paths.map(open).collect()
+    }
+
+    /// The processes read the images themselves, in their own user namespace: before their ids are mapped as the host's root
+    /// without its rights, later as the container's root. So the images stay root's, and get the group of the latter.
+    fn let_read(&self, images: &File) -> Result {
+        let Some(gid) = self.root(Linux::gid_mappings) else { return Ok(()) };
+        let path = self.restoration.images;
+        let doing = || format!("let the container's root read the images in {}", path.display());
+        let listed = std::fs::read_dir(path).doing(doing)?;
+        let files = listed.filter_map(|entry| entry.ok()).map(|entry| path.join(entry.file_name()));
+        let shared = share(images, gid, 0o010).and_then(|()| {
+            // What isn't a file of its own is none of criu's.
+            let open = |file: &PathBuf| File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(file).ok();
+            files.filter_map(|file| open(&file)).try_for_each(|file| share(&file, gid, 0o040))
+        });
+        match shared {
+            // Where nothing can be changed it may be readable as it is; criu tells.
+            Err(error) if error.raw_os_error() != Some(libc::EROFS) => Err(error).doing(doing),
+            _ => Ok(()),
+        }
+    }
+
+    /// The host's id of the container's root, when that is another.
+    fn root(&self, maps: fn(&Linux) -> &Option<Vec<LinuxIdMapping>>) -> Option<u32> {
+        let maps = self.restoration.creation.spec.linux().as_ref().and_then(|linux| maps(linux).as_ref());
+        let root = maps.into_iter().flatten().find(|map| map.container_id() == 0).map(LinuxIdMapping::host_id);
+        root.filter(|id| *id != 0)
+    }
+
+    /// corten's own stdio, for what the container's led to: copies, because criu takes away what it is given.
+    fn stdio(&self, streams: &[String]) -> Result<Vec<(String, OwnedFd)>> {
+        let copy = |(number, key): (usize, &str)| {
+            let own = descriptor::stdio()[number.min(2)];
+            let fd = own.try_clone_to_owned().doing(|| "copy standard input or output")?;
+            // It is opened anew, by the container's root; as in `create` it stays as it is where it can't change hands.
+            if let Some(uid) = self.root(Linux::uid_mappings).filter(|_| key.starts_with("file[")) {
+                std::os::unix::fs::fchown(&fd, Some(uid), None).ok();
+            }
+            Ok((key.to_owned(), fd))
+        };
+        stdio::inherited(streams).into_iter().map(copy).collect()
     }
 
     fn joined(&self, typ: LinuxNamespaceType) -> Option<PathBuf> {

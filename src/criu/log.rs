@@ -4,7 +4,7 @@
 const SHOWN: usize = 8;
 
 /// What criu calls an error and goes on after.
-const HARMLESS: [&str; 2] = ["Can't setup RLIMIT_NOFILE for self", "exited, status="];
+const HARMLESS: [&str; 4] = ["Can't setup RLIMIT_NOFILE for self", "exited, status=", "execvp(\"ip", " -V failed"];
 
 /// The texts of the error lines, without time and place in criu's sources: the first ones, each once.
 pub fn errors(log: &str) -> Vec<String> {
@@ -30,8 +30,12 @@ fn error(line: &str) -> Option<&str> {
     (before.chars().all(is_head) && !place.contains(' ') && !text.is_empty()).then_some(text)
 }
 
+/// Pipes can be others on a restore, and so can terminals; a file must be the one that the container wrote to.
+const OTHER_FILE: &str =
+    "a file is another than on the dump: standard output that led to a file must lead to it again, as by `1<>FILE`";
+
 /// Parts of criu's error texts, and the next step.
-const HINTS: [(&str, &str); 17] = [
+const HINTS: [(&str, &str); 20] = [
     (
         "Connected TCP socket",
         "the container has TCP connections: --tcp-established keeps them, on the dump and on the restore",
@@ -42,6 +46,7 @@ const HINTS: [(&str, &str); 17] = [
     ),
     ("In-flight", "a connection is just being made: --tcp-skip-in-flight leaves such out"),
     ("in-flight", "a connection is just being made: --tcp-skip-in-flight leaves such out"),
+    ("unix: Unix socket", "a unix socket leads out of the container: --ext-unix-sk keeps the container's end"),
     ("External socket is used", "a unix socket leads out of the container: --ext-unix-sk keeps the container's end"),
     ("--file-locks", "the container holds file locks: --file-locks keeps them, on the dump and on the restore"),
     ("file locks", "the container holds file locks: --file-locks keeps them, on the dump and on the restore"),
@@ -56,6 +61,8 @@ const HINTS: [(&str, &str); 17] = [
         "non child task",
         "somebody is in the container who isn't its init's child, such as a `corten exec`: end that first",
     ),
+    ("has bad size", OTHER_FILE),
+    ("Can't restore file pos", OTHER_FILE),
     ("Can't lookup mount=", "the container holds a file open that lies outside of it"),
     ("No mapping for", "config.json of the bundle must have the same bind mounts as that of the dumped container"),
     ("doesn't have a proper root mount", "something is mounted in the container that its config.json doesn't name"),

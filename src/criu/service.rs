@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::fault::{Call, Effect, Trouble};
 use crate::field::Field;
 use crate::process::executable;
-use crate::sys::socket;
 use crate::sys::spawn::{self, Child, Spawn, With};
+use crate::sys::{descriptor, socket};
 
 /// Where programs are when `$PATH` says nothing.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -72,8 +72,7 @@ impl Service {
         kept.push(theirs.as_fd());
         let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
         let null = null.map_err(|error| Error::io("open /dev/null", Call::Open, &error))?;
-        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-        let stdio = if start.stdio { [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] } else { [null.as_fd(); 3] };
+        let stdio = if start.stdio { descriptor::stdio() } else { [null.as_fd(); 3] };
         let with = With { kept: &kept, same_group: true };
         let spawned = Spawn { path: &program, argv: &argv, envp: &envp, stdio, cwd: None, join: None, with };
         let doing = || format!("execute {}", program.to_string_lossy());

@@ -96,7 +96,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
         Op::MakeCwd { path } => cwd::apply_make(slots, path)?,
         Op::EnterCwd { path, first } => cwd::apply_enter(slots, path, *first)?,
         Op::VerifyCwd { .. } => cwd::apply_verify(slots)?,
-        Op::OwnStdio { uid } => own_stdio(*uid)?,
+        Op::OwnStdio { uid } => own_stdio(slots, *uid)?,
         Op::BoundingSet { keep, last } => {
             for number in (0..=*last).filter(|number| keep & 1 << number == 0) {
                 capability::drop_bounding(number)?;
@@ -163,13 +163,17 @@ fn set_profile(slots: &Slots, text: &CStr) -> Effect {
     }
 }
 
-/// Gives stdin, stdout and stderr to the container's user, except for /dev/null, which belongs to everyone. A
-/// descriptor whose owner can't change (a socket, another user's file, a read-only mount) stays as it is.
-fn own_stdio(uid: u32) -> Effect {
+/// Gives stdin, stdout and stderr to the container's user. A descriptor whose owner can't change (a socket, another user's
+/// file, a read-only mount) stays as it is. /dev/null belongs to everyone: in place of the host's the container gets its
+/// own, since a file of outside would be in the way of a checkpoint, and of a security module's rules.
+fn own_stdio(slots: &Slots, uid: u32) -> Effect {
     for fd in 0..3 {
         let Ok(stat) = descriptor::stat(fd) else { continue };
-        let null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
-        if null || stat.st_uid == uid {
+        if is_null(&stat) {
+            reopen_null(slots, fd)?;
+            continue;
+        }
+        if stat.st_uid == uid {
             continue;
         }
         match descriptor::change_owner(fd, uid) {
@@ -180,6 +184,23 @@ fn own_stdio(uid: u32) -> Effect {
         }
     }
     Ok(())
+}
+
+fn is_null(stat: &libc::stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3)
+}
+
+/// Puts the container's /dev/null in the place of a descriptor. What stands there and is another device, or nothing, leaves
+/// it as it is.
+fn reopen_null(slots: &Slots, fd: i32) -> Effect {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let Ok(own) = path::open_in_root(slots.get(Slot::ROOTFS)?, c"/dev/null", flags) else { return Ok(()) };
+    let replaced = match descriptor::stat(own) {
+        Ok(stat) if is_null(&stat) => descriptor::dup_to(own, fd),
+        _ => Ok(()),
+    };
+    file::close(own);
+    replaced
 }
 
 /// The home directory of `uid` in the container's /etc/passwd, into `home`; the number of its bytes. `/` when there is

@@ -1,7 +1,7 @@
 //! Descriptors by number: what runs after clone can't use owning types, because dropping one would be an effect.
 
 use std::ffi::CStr;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -156,4 +156,9 @@ pub fn cwd_is_reachable() -> Effect<bool> {
     // SAFETY: pointer and length describe a live buffer. The raw call is used because libc hides the mark as ENOENT.
     check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) }, Call::Getcwd)?;
     Ok(buffer[0] == b'/')
+}
+/// Standard input, output and error of this process, for a program that gets them.
+pub fn stdio() -> [BorrowedFd<'static>; 3] {
+    // SAFETY: corten opens what its caller left closed, and never closes them itself.
+    unsafe { [0, 1, 2].map(|fd| BorrowedFd::borrow_raw(fd)) }
 }

@@ -28,6 +28,8 @@ pub(super) const TOOLS: &[Entry] = &[
     entry("pause", "  wait until SIGTERM or SIGINT, reap children", |_| pause()),
     entry("signal-echo", "CODE  print each signal's name, leave with CODE on SIGTERM", signal_echo),
     entry("count-lines", "  number the lines of stdin, which are counted in memory alone", |_| count_lines()),
+    entry("lock", "FILE  take its lock (flock) and keep it", lock),
+    entry("send-lines", "SOCKET  send each line of stdin to a unix socket, as a datagram", send_lines),
     entry("kill", "PID SIGNAL", send),
     entry("kill-self", "SIGNAL  (with its default action)", kill_self),
     entry("spawn", "N  start N children that wait", spawn),
@@ -117,6 +119,24 @@ fn count_lines() -> Outcome {
     print("ready")?;
     for (number, line) in std::io::stdin().lock().lines().enumerate() {
         print(&format!("{} {}", number + 1, line?))?;
+    }
+    Ok(Next::On)
+}
+
+fn lock(args: &[&str]) -> Outcome {
+    let file = std::fs::File::create(one(args, "lock FILE")?)?;
+    let held =
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+    std::mem::forget(held);
+    Ok(Next::On)
+}
+
+fn send_lines(args: &[&str]) -> Outcome {
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    socket.connect(one(args, "send-lines SOCKET")?)?;
+    print("ready")?;
+    for line in std::io::stdin().lock().lines() {
+        socket.send(line?.as_bytes())?;
     }
     Ok(Next::On)
 }

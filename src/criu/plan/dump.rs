@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::mounts::Mounts;
 use super::stdio::Named;
-use super::{Common, NETWORK, PIDS, asked, empty_ns};
+use super::{Common, NETWORK, PIDS, asked, cgroup_roots, empty_ns};
+use crate::cgroups::Group;
 use crate::criu::rpc::{NetworkLock, Opts, PageServerInfo, ReqType};
 
 /// What the command line says of a dump.
@@ -44,6 +45,7 @@ pub struct Seen {
     pub mounts: Mounts,
     pub joined: Vec<Joined>,
     pub streams: Vec<Named>,
+    pub group: Group,
     /// The cgroup that freezes it; absolute.
     pub freezer: Option<PathBuf>,
     /// It has a terminal, whose other end is corten's caller's.
@@ -89,6 +91,7 @@ pub fn plan_dump(dump: &Dump, seen: &Seen, root: &Path) -> (ReqType, Opts) {
             .map(|(address, port)| PageServerInfo { address: Some(address.clone()), port: Some(i32::from(*port)) }),
         empty_ns: empty_ns(&dump.common.empty_ns),
         manage_cgroups_mode: Some(dump.common.manage_cgroups.mode()),
+        cg_root: cgroup_roots(&seen.group),
         freeze_cgroup: seen.freezer.as_deref().map(text),
         orphan_pts_master: asked(seen.terminal),
         // A bind mount may get what is mounted at its source later, and tells nobody.

@@ -6,7 +6,8 @@ pub mod mounts;
 pub mod restore;
 pub mod stdio;
 
-use super::rpc::CgMode;
+use super::rpc::{CgMode, CgroupRoot};
+use crate::cgroups::{Group, Place, Version};
 
 /// The key under which a dump names a network namespace that isn't the container's own, and under which a restore is given
 /// one in its place. runc has the same.
@@ -66,6 +67,20 @@ pub struct Common {
     pub auto_dedup: bool,
     pub manage_cgroups: ManageCgroups,
     pub empty_ns: Vec<EmptyNs>,
+}
+
+/// Where criu finds the container's cgroup in each hierarchy. What is below it belongs to the container: a dump keeps that, and
+/// a restore makes it anew below the cgroup that the container has then.
+fn cgroup_roots(group: &Group) -> Vec<CgroupRoot> {
+    let of = |place: &Place| {
+        let path = format!("/{}", place.path.display());
+        let names = match place.version {
+            Version::V1 => place.controllers.clone(),
+            Version::V2 => vec![String::new()],
+        };
+        names.into_iter().map(move |name| CgroupRoot { ctrl: Some(name), path: path.clone() })
+    };
+    group.places.iter().flat_map(of).collect()
 }
 
 /// `Some(true)` for what is asked for: what isn't is left to criu's configuration files.

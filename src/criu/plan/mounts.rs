@@ -11,6 +11,9 @@ use crate::host::mountinfo::Mount;
 use crate::plan::{Op, Plan};
 use crate::rootfs;
 
+/// The file beside the images that has the names.
+pub const FILE: &str = "mounts.json";
+
 /// Something of the host's that the plan puts into the root file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
@@ -81,6 +84,21 @@ impl Mounts {
     }
 }
 
+/// The names in a list of [`Mounts::external`], as the file has them.
+pub fn render_names(external: &[String]) -> Vec<u8> {
+    let name = |entry: &String| entry.split_once("]:").map(|(_, name)| name.to_owned());
+    let names: Vec<String> = external.iter().filter(|entry| entry.starts_with("mnt[")).filter_map(name).collect();
+    // A list of strings always serialises.
+    serde_json::to_vec(&names).unwrap_or_default()
+}
+
+/// The names in the file that nothing is attached under; the error says why they can't be read.
+pub fn missing(bytes: &[u8], attached: &[Attached]) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = serde_json::from_slice(bytes).map_err(|error| format!("{FILE}: {error}"))?;
+    names.retain(|name| !attached.iter().any(|one| one.target == *name));
+    Ok(names)
+}
+
 /// For a restore: what is mounted under each name.
 pub fn sources(attached: &[Attached]) -> Vec<String> {
     let mut list: Vec<_> = attached.iter().map(|one| format!("mnt[{}]:{}", one.target, one.source)).collect();
@@ -133,6 +151,14 @@ mod tests {
     fn a_piece_of_the_hosts_cgroups_is_external_without_a_cgroup_namespace() {
         let mounts = Mounts { cgroup_namespace: false, ..mounts() };
         assert!(mounts.external().contains(&"mnt[/sys/fs/cgroup/pids]:/sys/fs/cgroup/pids".to_owned()));
+    }
+
+    #[test]
+    fn a_mount_that_nothing_takes_the_place_of_is_found_by_its_name() {
+        let file = render_names(&["mnt[/mnt/real]:/data".into(), "mnt[/x]:/x".into(), "net[7]:extRootNetNS".into()]);
+        let attached = [Attached { target: "/data".into(), source: "/other".into() }];
+        assert_eq!(missing(&file, &attached).unwrap(), ["/x"]);
+        assert!(missing(b"{", &attached).unwrap_err().starts_with("mounts.json: "));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::mounts::{Attached, sources};
-use super::{Common, asked, empty_ns, stdio};
-use crate::cgroups::{Group, Version};
-use crate::criu::rpc::{CgroupRoot, JoinNamespace, Opts};
+use super::{Common, asked, cgroup_roots, empty_ns};
+use crate::cgroups::Group;
+use crate::criu::rpc::{JoinNamespace, Opts};
 
 /// What the command line says of a restore.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,15 +22,13 @@ pub struct Restore {
 pub struct Into<'a> {
     pub attached: Vec<Attached>,
     pub group: Option<&'a Group>,
-    /// The names of stdio beside the images.
-    pub streams: Vec<String>,
     /// Namespaces that are joined: criu's name of the kind, and the path.
     pub joined: Vec<(&'static str, PathBuf)>,
     pub terminal: bool,
     pub config_file: Option<PathBuf>,
 }
 
-/// How the restore is asked for; the descriptors but for those of stdio are still missing.
+/// How the restore is asked for; the descriptors are still missing.
 pub fn plan_restore(restore: &Restore, into: &Into, root: &Path) -> Opts {
     let Common { tcp_established, ext_unix_sk, shell_job, file_locks, lazy_pages, auto_dedup, .. } = restore.common;
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -48,12 +46,11 @@ pub fn plan_restore(restore: &Restore, into: &Into, root: &Path) -> Opts {
         auto_dedup: asked(auto_dedup),
         empty_ns: empty_ns(&restore.common.empty_ns),
         manage_cgroups_mode: Some(restore.common.manage_cgroups.mode()),
-        cg_root: into.group.map(roots).unwrap_or_default(),
+        cg_root: into.group.map(cgroup_roots).unwrap_or_default(),
         orphan_pts_master: asked(into.terminal),
         ext_masters: Some(true),
         ext_sharing: Some(true),
         external: sources(&into.attached),
-        inherit_fd: stdio::inherited(&into.streams),
         join_ns: into.joined.iter().map(join).collect(),
         lsm_profile: restore.lsm_profile.clone(),
         lsm_mount_context: restore.lsm_mount_context.clone(),
@@ -65,25 +62,11 @@ pub fn plan_restore(restore: &Restore, into: &Into, root: &Path) -> Opts {
     }
 }
 
-/// Each hierarchy's cgroup of the container takes the place of the one that the dumped container's init was in.
-fn roots(group: &Group) -> Vec<CgroupRoot> {
-    let of = |place: &crate::cgroups::Place| {
-        let path = format!("/{}", place.path.display());
-        let names = match place.version {
-            Version::V1 => place.controllers.clone(),
-            Version::V2 => vec![String::new()],
-        };
-        names.into_iter().map(move |name| CgroupRoot { ctrl: Some(name), path: path.clone() })
-    };
-    group.places.iter().flat_map(of).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::ManageCgroups;
     use super::*;
-    use crate::cgroups::Place;
-    use crate::criu::rpc::InheritFd;
+    use crate::cgroups::{Place, Version};
 
     fn place(version: Version, controllers: &[&str]) -> Place {
         let controllers = controllers.iter().map(|name| (*name).to_owned()).collect();
@@ -118,12 +101,7 @@ mod tests {
             lsm_profile: Some("apparmor:web".into()),
             lsm_mount_context: Some("system_u:object_r:x_t:s0".into()),
         };
-        let into = Into {
-            streams: vec!["/dev/null".into(), "pipe:[3]".into(), "pipe:[4]".into()],
-            joined: vec![("ipc", "/proc/7/ns/ipc".into())],
-            terminal: true,
-            ..Into::default()
-        };
+        let into = Into { joined: vec![("ipc", "/proc/7/ns/ipc".into())], terminal: true, ..Into::default() };
         let opts = plan_restore(&restore, &into, Path::new("/r"));
         let flags = [
             opts.tcp_established,
@@ -138,8 +116,6 @@ mod tests {
         assert_eq!(opts.manage_cgroups_mode, Some(0));
         assert_eq!(opts.lsm_profile.as_deref(), Some("apparmor:web"));
         assert_eq!(opts.lsm_mount_context.as_deref(), Some("system_u:object_r:x_t:s0"));
-        let inherited = |key: &str, fd| InheritFd { key: key.into(), fd };
-        assert_eq!(opts.inherit_fd, [inherited("pipe:[3]", 1), inherited("pipe:[4]", 2)]);
         assert_eq!(opts.join_ns[0].ns_file, "/proc/7/ns/ipc");
     }
 }

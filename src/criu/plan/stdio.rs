@@ -4,8 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::criu::rpc::InheritFd;
-
 /// The file beside the images.
 pub const FILE: &str = "descriptors.json";
 
@@ -58,14 +56,14 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<String>, String> {
     serde_json::from_slice(bytes).map_err(|error| format!("{FILE}: {error}"))
 }
 
-/// Which descriptors of criu's take the place of which files: those of its own stdio, where the dumped one led out. A file
-/// that two of the three shared is restored as one.
-pub fn inherited(names: &[String]) -> Vec<InheritFd> {
+/// Which of stdin, stdout and stderr take the place of which files: those that led out. A file that two of the three shared
+/// is restored as one.
+pub fn inherited(names: &[String]) -> Vec<(usize, &str)> {
     let leads_out = |name: &str| ["pipe:[", "socket:[", "file[", "tty["].iter().any(|kind| name.starts_with(kind));
-    let mut found: Vec<InheritFd> = Vec::new();
-    for (fd, name) in (0..3).zip(names) {
-        if leads_out(name) && !found.iter().any(|known| known.key == *name) {
-            found.push(InheritFd { key: name.clone(), fd });
+    let mut found: Vec<(usize, &str)> = Vec::new();
+    for (number, name) in names.iter().take(3).enumerate() {
+        if leads_out(name) && !found.iter().any(|(_, known)| known == name) {
+            found.push((number, name));
         }
     }
     found
@@ -101,10 +99,10 @@ mod tests {
     #[test]
     fn what_led_out_is_inherited_once_and_what_did_not_is_not() {
         let names = ["/dev/null", "pipe:[5]", "pipe:[5]"].map(str::to_owned);
-        assert_eq!(inherited(&names), [InheritFd { key: "pipe:[5]".into(), fd: 1 }]);
+        assert_eq!(inherited(&names), [(1, "pipe:[5]")]);
         assert_eq!(parse(&render(&names)).unwrap(), names);
         let names = ["file[1:2]", "socket:[8]", "tty[8802:17]"].map(str::to_owned);
-        assert_eq!(inherited(&names).iter().map(|found| found.fd).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(inherited(&names).iter().map(|found| found.0).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(parse(b"{}").unwrap_err().starts_with("descriptors.json: "));
         assert!(inherited(&["pipe:[1]".into(), "a".into(), "b".into(), "pipe:[9]".into()]).len() == 1);
     }
