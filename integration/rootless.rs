@@ -23,6 +23,7 @@ pub const CASES: &[Case] = cases![anyone:
     limits_that_nobody_may_raise_are_told,
     a_user_namespace_of_his_own_can_be_joined,
     his_state_root_outlives_a_clean_up_of_old_files,
+    a_checkpoint_takes_root,
 ];
 
 /// Skips for root, to whom none of this happens.
@@ -37,6 +38,19 @@ fn single_id(sb: &Sandbox) -> BundleBuilder<'_> {
     let map = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
     let bundle = sb.bundle().set("/linux/uidMappings", map(nix::unistd::geteuid().as_raw()));
     bundle.set("/linux/gidMappings", map(nix::unistd::getegid().as_raw()))
+}
+
+fn a_checkpoint_takes_root(sb: &Sandbox) {
+    needs_ordinary_user();
+    sb.only_corten("says so");
+    let bundle = sb.bundle().tool(["pause"]).build();
+    let container = sb.started(&bundle);
+    let images = sb.path("images");
+    let dump = sb.call(["checkpoint", "--image-path"]).arg(&images).arg(&container.id).output();
+    dump.fails_with(&["a checkpoint takes root: criu can't do it for an ordinary user"]);
+    let restore = sb.call(["restore", "--image-path"]).arg(&images).arg("--bundle").arg(&bundle.dir).arg(sb.id());
+    restore.output().fails_with(&["a restore takes root"]);
+    assert_eq!(container.status(), "running");
 }
 
 fn a_written_spec_runs_as_it_is(sb: &Sandbox) {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::version;
 use crate::cgroups::systemd;
+use crate::criu::probe::CONFIG_ANNOTATION;
 use crate::error::{Doing, Result};
 use crate::namespaces;
 use crate::process::hooks::Kind;
@@ -34,7 +35,7 @@ struct Features<'a> {
     mount_options: Vec<&'a str>,
     linux: Linux<'a>,
     annotations: BTreeMap<&'static str, String>,
-    potentially_unsafe_config_annotations: [&'static str; 1],
+    potentially_unsafe_config_annotations: [&'static str; 2],
 }
 
 #[derive(Serialize)]
@@ -117,6 +118,8 @@ fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
         ("io.github.seccomp.libseccomp.version", version::libseccomp()),
         ("org.corten.commit", version::COMMIT.to_owned()),
         ("org.corten.version", version::VERSION.to_owned()),
+        // The name that engines look for, whoever's it was.
+        ("org.opencontainers.runc.checkpoint.enabled", "true".to_owned()),
     ];
     let features = Features {
         oci_version_min: OCI_VERSION_MIN,
@@ -140,7 +143,7 @@ fn render_features(mount_options: &[&str]) -> std::io::Result<Vec<u8>> {
             net_devices: Enabled { enabled: true },
         },
         annotations: BTreeMap::from(annotations),
-        potentially_unsafe_config_annotations: [systemd::annotations::PREFIX],
+        potentially_unsafe_config_annotations: [CONFIG_ANNOTATION, systemd::annotations::PREFIX],
     };
     let mut bytes = Vec::with_capacity(4096);
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -181,7 +184,10 @@ mod tests {
         let cgroup = serde_json::to_value(linux.cgroup()).unwrap();
         let all = serde_json::json!({"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true});
         assert_eq!(cgroup, all);
-        assert_eq!(features.potentially_unsafe_config_annotations().as_ref().unwrap(), &["org.systemd.property."]);
+        assert_eq!(
+            features.potentially_unsafe_config_annotations().as_ref().unwrap(),
+            &["org.criu.config", "org.systemd.property."]
+        );
         assert!(features.annotations().as_ref().unwrap().contains_key("org.corten.version"));
         assert!(String::from_utf8(bytes).unwrap().starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n"));
     }
