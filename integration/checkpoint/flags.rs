@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::{Counting, checkpoint, counting_bundle, criu, restoring};
-use crate::harness::{Bundle, Case, LIMIT, Lines, Sandbox, cases, pipe, skip};
+use crate::harness::{Bundle, Case, LIMIT, Lines, Pidfd, Sandbox, cases, pipe, skip, wait_readable};
 use crate::killing::wait_until;
 
 pub const CASES: &[Case] = cases![
@@ -148,6 +150,8 @@ fn memory_written_ahead_is_not_written_again(sb: &Sandbox) {
     let bundle = sb.bundle().tool(["eat", "16", ";", "count-lines"]).build();
     let mut container = Counting::run(sb, &bundle, &[]);
     container.say("one", 1);
+    let without = checkpoint(sb, &container.id, &sb.path("wrong"), &["--parent-path", "../nowhere"]);
+    without.fails_with(&["--parent-path: ", "is no directory"]);
     let ahead = checkpoint(sb, &container.id, &sb.path("ahead"), &["--pre-dump"]);
     if ahead.stderr.contains("lacks the tracking of memory") {
         skip("this kernel has no memory tracking (CONFIG_MEM_SOFT_DIRTY)");
@@ -216,16 +220,19 @@ fn pages_are_fetched_when_they_are_used(sb: &Sandbox) {
     let mut container = Counting::run(sb, &bundle, &[]);
     container.say("one", 1);
     let (port, images) = (free_port(), sb.path("images"));
-    let (ready, status) = pipe();
+    let status = sb.path("status");
+    mkfifo(&status, Mode::S_IRWXU).unwrap();
+    let ready = fs::File::options().read(true).write(true).open(&status).unwrap();
     let address = format!("127.0.0.1:{port}");
     let call = sb.call(["checkpoint", "--lazy-pages", "--page-server", &address, "--status-fd", "3"]);
     let call = call.global(&["--criu", criu(sb)]).arg("--image-path").arg(&images).arg(&container.id);
-    let mut dumping = call.fds(&format!("3>/proc/{}/fd/{}", std::process::id(), status.as_raw_fd())).spawn();
-    drop(status);
-    if !crate::harness::wait_readable(&ready, LIMIT) {
-        panic!("the pages can't be asked for: {}", dumping.stderr());
-    }
-    if nix::unistd::read(&ready, &mut [0]) != Ok(1) {
+    let mut dumping = call.fds(&format!("3>{}", status.display())).spawn();
+    let mut byte = [1];
+    let end = Pidfd::open(dumping.pid()).expect("the dump");
+    wait_until("the pages can be asked for, or not at all", || {
+        wait_readable(&ready, Duration::ZERO) || end.wait(Duration::ZERO)
+    });
+    if !wait_readable(&ready, Duration::ZERO) {
         let code = dumping.wait();
         let said = dumping.stderr();
         match said.contains("lacks lazy pages") {
@@ -233,6 +240,7 @@ fn pages_are_fetched_when_they_are_used(sb: &Sandbox) {
             false => panic!("exit code {code}: {said}"),
         }
     }
+    assert_eq!((nix::unistd::read(&ready, &mut byte), byte), (Ok(1), [0]));
     let work = sb.tree("work", &[]);
     let (images, dir) = (images.to_str().unwrap(), work.to_str().unwrap());
     let words =
@@ -276,7 +284,6 @@ fn flags_that_make_no_sense_are_refused(sb: &Sandbox) {
         call.arg("ct-nobody").output().fails_with(fragments);
     };
     refused(&["--parent-path", "/absolute"], &["--parent-path: must be relative to --image-path"]);
-    refused(&["--parent-path", "../nowhere"], &["--parent-path", "is no directory"]);
     refused(&["--status-fd", "77"], &["--status-fd: descriptor 77 isn't open"]);
     refused(&["--page-server", "localhost"], &["page-server", "ADDRESS:PORT"]);
     refused(&["--manage-cgroups-mode", "loose"], &["manage-cgroups-mode"]);

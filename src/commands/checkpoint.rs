@@ -51,11 +51,6 @@ fn check(args: &CheckpointArgs) -> Result {
             let why = format!("must be relative to --image-path, not {parent:?}");
             return refuse("--parent-path", why, "criu keeps it as a link beside the images");
         }
-        let place = args.criu.image_path.join(parent);
-        if !place.is_dir() {
-            let why = format!("{} is no directory", place.display());
-            return refuse("--parent-path", why, "it names the images of an earlier `checkpoint --pre-dump`");
-        }
     }
     if let Some(fd) = args.status_fd.filter(|fd| *fd < 0 || descriptor::is_cloexec(*fd).is_err()) {
         return refuse(

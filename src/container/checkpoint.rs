@@ -21,7 +21,7 @@ use crate::criu::plan::stdio::{self, Named};
 use crate::criu::rpc::Features;
 use crate::criu::service::{self, Service, Start};
 use crate::criu::{self, probe};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, Violation};
 use crate::fault::Call;
 use crate::field::Field;
 use crate::plan::Plan;
@@ -83,6 +83,12 @@ impl Subject {
         require_features(dump, criu)?;
         let images_dir = open_or_make(images, "--image-path")?;
         let work_dir = open_or_make(work, "--work-path")?;
+        if let Some(parent) = dump.parent_path.as_ref().filter(|parent| !images.join(parent).is_dir()) {
+            let why = format!("{} is no directory", images.join(parent).display());
+            let violation = Violation::new(Field::at("--parent-path"), why);
+            let hint = "it names the images of an earlier `checkpoint --pre-dump`, from those of this one";
+            return Err(Error::Violations(vec![violation.hint(hint)]));
+        }
         let seen = self.look(spec, plan)?;
         let (kind, mut opts) = plan_dump(dump, &seen, &self.record.rootfs);
         opts.images_dir_fd = images_dir.as_raw_fd();

@@ -15,7 +15,7 @@ use super::status::Status;
 use super::store::Guard;
 use super::{ContainerId, Record, Store, Warning};
 use crate::cgroups::systemd;
-use crate::criu::alone::alone;
+use crate::criu::alone::{alone, make_root_read_only};
 use crate::criu::plan::mounts::{self, Attached};
 use crate::criu::plan::restore::{Into, Restore, plan_restore};
 use crate::criu::plan::{NETWORK, PIDS, stdio};
@@ -173,10 +173,12 @@ impl Coming<'_, '_> {
         for index in 0..steps.plan.adopt.len() {
             steps.act(Stage::Adopt, index, service.pid(), self.slots)?;
         }
+        let read_only = restoration.creation.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
         let answer = service.ask(&service::request(ReqType::Restore, opts), &mut |point| match point {
             Point::SetupNamespaces(pid) => self.at_namespaces(&steps, pid),
             Point::Terminal(master) => self.give_terminal(master),
-            Point::Other => Ok(()),
+            Point::Restored(pid) if read_only => make_root_read_only(pid),
+            Point::Restored(_) | Point::Other => Ok(()),
         })?;
         let pid =
             answer.as_ref().filter(|resp| resp.success).and_then(|resp| resp.restore).map(|restored| restored.pid);

@@ -10,28 +10,78 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chroot, fchdir};
 
 use crate::error::{Doing, Error, Result};
 use crate::fault::{Call, During};
+use crate::field::Field;
 
 /// Calls `make` in a new mount namespace where `dir` is a mount point, and comes back.
 ///
 /// # Errors
 /// Whatever fails on the way there or back; the error of `make`.
 pub fn alone<T>(dir: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
-    let open = |path: &str| File::open(path).map_err(|error| Error::io(format!("open {path}"), Call::Open, &error));
-    // Joining a mount namespace leads to its own root, which is another one for a corten that has been chrooted.
-    let (before, root, cwd) = (open("/proc/self/ns/mnt")?, open("/")?, open(".")?);
-    unshare(CloneFlags::CLONE_NEWNS).during(Call::Unshare).doing(|| "make a mount namespace for criu")?;
-    let made = bind(dir).and_then(|()| make());
-    setns(before.as_fd(), CloneFlags::CLONE_NEWNS).during(Call::Setns).doing(|| "leave criu's mount namespace")?;
-    fchdir(&root).and_then(|()| chroot(".")).and_then(|()| fchdir(&cwd)).doing(|| "find back after starting criu")?;
-    made
+    elsewhere(
+        || unshare(CloneFlags::CLONE_NEWNS).during(Call::Unshare).doing(|| "make a mount namespace for criu"),
+        || bind(dir).and_then(|()| make()),
+    )
 }
 
+/// Makes the root of the process's mount namespace read-only, unless it is: not every criu does.
+///
+/// # Errors
+/// Whatever fails on the way there or back.
+pub fn make_root_read_only(pid: i32) -> Result {
+    let (namespace, root) = (open(&format!("/proc/{pid}/ns/mnt"))?, format!("/proc/{pid}/root"));
+    let flags = statvfs(root.as_str()).doing(|| format!("look at {root}"))?.flags();
+    if flags.contains(FsFlags::ST_RDONLY) {
+        return Ok(());
+    }
+    // A remount says every flag anew.
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    let kept =
+        kept.into_iter().filter(|(has, _)| flags.contains(*has)).fold(MsFlags::empty(), |all, (_, one)| all | one);
+    let remount = kept | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    elsewhere(
+        || {
+            setns(namespace, CloneFlags::CLONE_NEWNS)
+                .during(Call::Setns)
+                .doing(|| "enter the container's mount namespace")
+        },
+        || mount(NONE, "/", NONE, remount, NONE).during(Call::Mount).doing(|| "make the restored root read-only"),
+    )
+    .map_err(|error| error.field(Field::at("/root/readonly")))
+}
+
+fn open(path: &str) -> Result<File> {
+    File::open(path).map_err(|error| Error::io(format!("open {path}"), Call::Open, &error))
+}
+
+/// Does something in another mount namespace.
+fn elsewhere<T>(enter: impl FnOnce() -> Result, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    // Joining a mount namespace leads to its own root, which is another one for a corten that has been chrooted.
+    let (before, root, cwd) = (open("/proc/self/ns/mnt")?, open("/")?, open(".")?);
+    enter()?;
+    let acted = act();
+    setns(before.as_fd(), CloneFlags::CLONE_NEWNS).during(Call::Setns).doing(|| "come back from a mount namespace")?;
+    fchdir(&root)
+        .and_then(|()| chroot("."))
+        .and_then(|()| fchdir(&cwd))
+        .doing(|| "find back from a mount namespace")?;
+    acted
+}
+
+const NONE: Option<&str> = None;
+
 fn bind(dir: &Path) -> Result {
-    const NONE: Option<&str> = None;
     let private = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE);
     private.during(Call::Mount).doing(|| "make the mounts of criu's namespace private")?;
     let bound = mount(Some(dir), dir, NONE, MsFlags::MS_REC | MsFlags::MS_BIND, NONE);

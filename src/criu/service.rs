@@ -31,6 +31,8 @@ pub enum Point {
     SetupNamespaces(i32),
     /// Restore: the other end of the container's terminal.
     Terminal(OwnedFd),
+    /// Restore: all is there, and stands still for the last time.
+    Restored(i32),
     /// Any other, which is passed over.
     Other,
 }
@@ -143,6 +145,7 @@ fn receive(socket: &OwnedFd) -> Result<Option<(Resp, Option<OwnedFd>)>> {
 fn point(notify: Notify, descriptor: Option<OwnedFd>) -> Point {
     match (notify.script.as_deref(), notify.pid, descriptor) {
         (Some("setup-namespaces"), Some(pid), _) => Point::SetupNamespaces(pid),
+        (Some("post-restore"), Some(pid), _) => Point::Restored(pid),
         (Some("orphan-pts-master"), _, Some(master)) => Point::Terminal(master),
         _ => Point::Other,
     }
