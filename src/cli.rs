@@ -20,6 +20,7 @@ mod duration;
 mod exec;
 mod globals;
 mod launch;
+mod mounts;
 mod refusal;
 mod similar;
 mod update;
@@ -61,6 +62,11 @@ impl Invocation {
             Verb::Update(args) => match args.resources.as_deref()? {
                 stdin if stdin == Path::new("-") => return Some(PathBuf::from("stdin")),
                 file => return std::path::absolute(file).ok(),
+            },
+            Verb::Mounts(args) => match args.what.as_slice() {
+                [stdin] if stdin == "-" => return Some(PathBuf::from("stdin")),
+                [file] => return std::path::absolute(file).ok(),
+                _ => return None,
             },
             _ => return None,
         };

@@ -29,6 +29,11 @@ impl Place {
 /// The line, counted from 1, of the property that `field` names; of its nearest existing parent when config.json
 /// doesn't have it. `None` for a flag, for corten's own defaults and for a file without a value.
 pub fn line_of(bytes: &[u8], field: &Field) -> Option<usize> {
+    // In a list of mounts nothing is near to a property of the container's config.
+    let numbered = field.pointer().get(1..2).is_some_and(|first| first.as_bytes()[0].is_ascii_digit());
+    if bytes.get(skip_space(bytes, 0)) == Some(&b'[') && !numbered {
+        return None;
+    }
     find(bytes, field).map(|place| line_at(bytes, place.offset))
 }
 

@@ -73,6 +73,7 @@ pub enum Verb {
     Pause,
     Resume,
     Update,
+    Mounts,
 }
 
 /// Says no with the words that engines match (containerd: `container not running`).
@@ -105,8 +106,8 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
         (Verb::Pause, Creating | Paused | Stopped) => NOT_RUNNING.to_owned(),
         (Verb::Resume, Paused) => return Ok(()),
         (Verb::Resume, Creating | Created | Running | Stopped) => NOT_PAUSED.to_owned(),
-        (Verb::Update, Created | Running | Paused) => return Ok(()),
-        (Verb::Update, Creating | Stopped) => NOT_RUNNING.to_owned(),
+        (Verb::Update | Verb::Mounts, Created | Running | Paused) => return Ok(()),
+        (Verb::Update | Verb::Mounts, Creating | Stopped) => NOT_RUNNING.to_owned(),
     };
     Err(Error::WrongStatus(refusal))
 }
@@ -122,7 +123,7 @@ mod tests {
         let not_paused = "container not paused";
         // Columns: creating, created, running, paused, stopped.
         #[rustfmt::skip]
-        let table: [(Verb, [&str; 5]); 9] = [
+        let table: [(Verb, [&str; 5]); 10] = [
             (Verb::Start, [
                 "cannot start a container in the creating state", OK, "cannot start an already running container",
                 "cannot start a container in the paused state", "cannot start a container that has stopped",
@@ -143,6 +144,7 @@ mod tests {
             (Verb::Pause, [not_running, OK, OK, not_running, not_running]),
             (Verb::Resume, [not_paused, not_paused, not_paused, OK, not_paused]),
             (Verb::Update, [not_running, OK, OK, OK, not_running]),
+            (Verb::Mounts, [not_running, OK, OK, OK, not_running]),
         ];
         for (verb, row) in table {
             for (status, expected) in Status::ALL.into_iter().zip(row) {

@@ -39,6 +39,15 @@ pub fn render(op: &Op) -> String {
             let (source, place) = (show_source(fs), show(&fs.target.path));
             format!("mount {}{source} on {place}{}", show(&fs.fstype), show_finish(&fs.finish, show_data(&fs.data)))
         }
+        Op::MakeFilesystem { filesystem: fs, .. } => format!(
+            "make {}{} for {}{}",
+            show(&fs.fstype),
+            show_source(fs),
+            show(&fs.target.path),
+            show_finish(&fs.finish, show_data(&fs.data))
+        ),
+        Op::FindMount(place) => format!("find the mount on {}", show(&place.path)),
+        Op::DetachMount { destination, .. } => format!("unmount {}", show(destination)),
         Op::Remount(remount) => {
             format!("remount {}{}", show(&remount.target.path), show_finish(&remount.finish, show_data(&remount.data)))
         }
@@ -172,6 +181,14 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             ),
             _ => None,
         },
+        (Op::FindMount(_), EBUSY) if call == Call::CheckMount => Some(
+            "something else is mounted over it, or in its place, by the container itself: that has to be unmounted first, in there",
+        ),
+        (Op::FindMount(_), ENOENT | ELOOP | ENOTDIR) => {
+            Some("the container has moved it, or what leads to it, at this moment: try again")
+        }
+        (Op::FindMount(_), ENOSYS) => Some("telling one mount from another takes Linux 5.8"),
+        (Op::MakeFilesystem { filesystem, .. }, _) => filesystem_hint(filesystem, trouble),
         (Op::Remount(_), ENOENT) => Some("a remount changes what an earlier mount has put there"),
         (Op::Remount(_), EINVAL) if call == Call::Fsconfig => {
             Some("the file system refuses an option, or can't change it while it is mounted")

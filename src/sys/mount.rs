@@ -169,6 +169,13 @@ pub fn detach(path: &CStr) -> Effect {
     checked(Call::Umount, result.into()).map(drop)
 }
 
+/// The same for what a magic link of /proc/self/fd stands for.
+pub fn detach_linked(link: &CStr) -> Effect {
+    // SAFETY: `link` is NUL-terminated and outlives the call.
+    let result = unsafe { libc::umount2(link.as_ptr(), libc::MNT_DETACH) };
+    checked(Call::Umount, result.into()).map(drop)
+}
+
 /// Makes the working directory the root mount and stacks the old root on the same place (pivot_root(2), "Notes").
 pub fn pivot_root_here() -> Effect {
     // SAFETY: both paths are NUL-terminated.

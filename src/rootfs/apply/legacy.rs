@@ -59,7 +59,7 @@ fn current_attributes(flags: u64) -> u64 {
 
 /// Runs `call` in /proc/self/fd, and in "/" again afterwards: a working directory in the host's procfs must not
 /// outlive this (CVE-2024-21626).
-fn in_self_fd(slots: &Slots, call: impl FnOnce() -> Effect) -> Effect {
+pub(super) fn in_self_fd(slots: &Slots, call: impl FnOnce() -> Effect) -> Effect {
     file::fchdir(slots.get(Slot::SELF_FD)?)?;
     let done = call();
     file::chdir(c"/")?;

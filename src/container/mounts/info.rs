@@ -1,0 +1,135 @@
+//! What is mounted in a container: its mountinfo, taken apart. Pure.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// One mount (proc_pid_mountinfo(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Another mount may get it once this one is gone.
+    pub id: u64,
+    /// `major:minor` of the file system.
+    pub device: String,
+    /// What of the file system is shown.
+    pub root: PathBuf,
+    /// Absolute, as the process sees it whose mountinfo it is.
+    pub target: PathBuf,
+    /// Of the mount.
+    pub options: Vec<String>,
+    /// `shared`, `slave`, `unbindable`; private where it is empty.
+    pub propagation: Vec<String>,
+    pub fstype: String,
+    pub source: String,
+    /// Of the file system.
+    pub superblock: Vec<String>,
+}
+
+/// Reads a mountinfo in the kernel's order, in which what covers comes later. A line that can't be read is left out.
+pub fn parse(text: &[u8]) -> Vec<Mounted> {
+    text.split(|byte| *byte == b'\n').filter_map(line).collect()
+}
+
+fn line(line: &[u8]) -> Option<Mounted> {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let dash = words.iter().skip(6).position(|word| *word == b"-")? + 6;
+    let text = |word: &[u8]| String::from_utf8_lossy(&unescape(word)).into_owned();
+    let path = |word: &[u8]| PathBuf::from(OsString::from_vec(unescape(word)));
+    let list = |word: &[u8]| text(word).split(',').map(str::to_owned).collect::<Vec<_>>();
+    let propagation = words.get(6..dash)?.iter().filter_map(|word| {
+        let name = word.split(|byte| *byte == b':').next()?;
+        match name {
+            b"shared" => Some("shared"),
+            b"master" => Some("slave"),
+            b"unbindable" => Some("unbindable"),
+            _ => None,
+        }
+    });
+    Some(Mounted {
+        id: text(words.first()?).parse().ok()?,
+        device: text(words.get(2)?),
+        root: path(words.get(3)?),
+        target: path(words.get(4)?),
+        options: list(words.get(5)?),
+        propagation: propagation.map(str::to_owned).collect(),
+        fstype: text(words.get(dash + 1)?),
+        source: text(words.get(dash + 2)?),
+        superblock: words.get(dash + 3).map(|word| list(word)).unwrap_or_default(),
+    })
+}
+
+/// Octal escapes (`\040`) as bytes.
+fn unescape(word: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let [first, after @ ..] = rest {
+        let code = after.get(..3).filter(|_| *first == b'\\').and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// A path of the container without `.`, `..` and doubled slashes, from its root on: as planning has it.
+pub fn cleaned(path: &Path) -> PathBuf {
+    let mut clean: Vec<&[u8]> = Vec::new();
+    for part in path.as_os_str().as_bytes().split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(clean.pop()),
+            part => clean.push(part),
+        }
+    }
+    PathBuf::from(OsString::from_vec([b"/", clean.join(&b'/').as_slice()].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LINE: &[u8] =
+        b"36 35 98:0 /mnt1 /mnt/with\\040a\\134b rw,noatime,idmapped shared:7 master:1 - ext3 /dev/root rw,errors=continue";
+
+    #[test]
+    fn a_line_is_taken_apart() {
+        let all = parse(&[LINE, b"\ntorn 1\n"].concat());
+        assert_eq!(all.len(), 1);
+        let mounted = &all[0];
+        assert_eq!((mounted.id, mounted.device.as_str()), (36, "98:0"));
+        assert_eq!((mounted.root.as_path(), mounted.target.as_path()), (Path::new("/mnt1"), Path::new("/mnt/with a\\b")));
+        assert_eq!(mounted.options, ["rw", "noatime", "idmapped"]);
+        assert_eq!(mounted.propagation, ["shared", "slave"]);
+        assert_eq!((mounted.fstype.as_str(), mounted.source.as_str()), ("ext3", "/dev/root"));
+        assert_eq!(mounted.superblock, ["rw", "errors=continue"]);
+    }
+
+    #[test]
+    fn a_path_that_is_no_utf_8_stays_what_it_is() {
+        let line = b"1 2 0:5 / /\xff\xfe rw - tmpfs none rw";
+        assert_eq!(parse(line)[0].target.as_os_str().as_bytes(), b"/\xff\xfe");
+    }
+
+    #[test]
+    fn a_path_is_cleaned_as_planning_does() {
+        for (path, clean) in [("a/./b//c/", "/a/b/c"), ("/a/../../b", "/b"), ("", "/"), ("/", "/")] {
+            assert_eq!(cleaned(Path::new(path)), Path::new(clean), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_there_is_read_or_left_out(bytes: Vec<u8>, cut in 0..LINE.len()) {
+            parse(&bytes);
+            parse(&LINE[..cut]);
+        }
+    }
+}
