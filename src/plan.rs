@@ -110,15 +110,8 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Point; 7] = [
-        Point::Adopted,
-        Point::Located,
-        Point::Mounted,
-        Point::Ready,
-        Point::ExecFifo,
-        Point::Recorded,
-        Point::Noted,
-    ];
+    pub const ALL: [Point; 7] =
+        [Point::Adopted, Point::Located, Point::Mounted, Point::Ready, Point::ExecFifo, Point::Recorded, Point::Noted];
 }
 
 impl From<namespaces::Op> for Op {

@@ -76,7 +76,8 @@ fn short_form(text: &str) -> Result<ShortForm, String> {
     }
     let binds = mount.options.iter().any(|option| option == "bind" || option == "rbind");
     if mount.typ.is_empty() {
-        mount.typ = if mount.source.is_some() || binds { "bind" } else { return Err("it has no type=".to_owned()) }.to_owned();
+        mount.typ =
+            if mount.source.is_some() || binds { "bind" } else { return Err("it has no type=".to_owned()) }.to_owned();
     }
     // As in config.json a bind without either word is one of the directory alone; Docker's takes what is mounted below.
     if mount.typ == "bind" && !binds {
@@ -114,7 +115,8 @@ mod tests {
         let args = typed("mounts add web /m.json").unwrap();
         assert_eq!((args.action, args.id.as_str(), args.what.len()), (MountsAction::Add, "web", 1));
         assert_eq!(typed("mounts remove web /a /b").unwrap().what, ["/a", "/b"]);
-        let args = typed("mounts add web --mount src=/a,dst=/b,ro --mount type=tmpfs,target=/t,size=1m,readonly=false").unwrap();
+        let args = typed("mounts add web --mount src=/a,dst=/b,ro --mount type=tmpfs,target=/t,size=1m,readonly=false")
+            .unwrap();
         let bind = ShortForm {
             typ: "bind".into(),
             source: Some("/a".into()),
@@ -143,7 +145,8 @@ mod tests {
 
     #[test]
     fn only_what_changes_mounts_enters_the_container() {
-        let enters = |action| Verb::Mounts(Box::new(MountsArgs { action, ..MountsArgs::default() })).enters_a_container();
+        let enters =
+            |action| Verb::Mounts(Box::new(MountsArgs { action, ..MountsArgs::default() })).enters_a_container();
         assert!(enters(MountsAction::Add) && enters(MountsAction::Remove) && !enters(MountsAction::List));
     }
 }

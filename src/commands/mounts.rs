@@ -19,7 +19,7 @@ use crate::fault::Call;
 use crate::field::Field;
 use crate::host::Host;
 use crate::log::Log;
-use crate::plan::mounts::{Visited, plan_add, plan_remove, plan_retreat};
+use crate::plan::mounts::{Visited, plan_add, plan_remove, plan_retreat, refuse_shared_mounts};
 use crate::plan::{Plan, Step};
 use crate::request::{Mode, Request};
 
@@ -177,6 +177,8 @@ fn remove(
         _ => None,
     };
     let entrance = Entrance::open(store, id)?;
+    let spec = spec_of(&entrance)?;
+    refuse_shared_mounts(&spec).map_err(Error::Violations)?;
     let (added, mounted) = (entrance.added()?, entrance.mounted()?);
     let (asked, of_file) = match early {
         Some(wanted) => (targets_in(&wanted), Some(wanted)),
@@ -192,7 +194,6 @@ fn remove(
         warnings.push(Warning::new(field.clone(), text));
     }
     let host = Host::probe();
-    let spec = spec_of(&entrance)?;
     let visited = Visited { spec: &spec, init: entrance.pid, group: &entrance.record.group };
     let plan = match chosen.wanted.as_slice() {
         [] => None,
@@ -248,9 +249,8 @@ fn list(store: &Store, id: &ContainerId, args: &MountsArgs) -> Result {
     }
     let mounts = mounts::list(store, id)?;
     match args.format.as_str() {
-        "json" => super::state::json(serde_json::to_string(&render_json(&mounts))).and_then(|line| {
-            super::print((line + "\n").as_bytes())
-        }),
+        "json" => super::state::json(serde_json::to_string(&render_json(&mounts)))
+            .and_then(|line| super::print((line + "\n").as_bytes())),
         "table" => super::print(&render_table(&mounts)?),
         _ => Err(Error::Usage("invalid format option".to_owned())),
     }

@@ -13,8 +13,8 @@ use crate::host::Host;
 use crate::namespaces::plan::Launch;
 use crate::namespaces::plan::visit::{Visit, plan_visit};
 use crate::namespaces::{Kind, Kinds};
-use crate::process::plan::Exec;
 use crate::process::Op as ProcessOp;
+use crate::process::plan::Exec;
 use crate::request::Request;
 use crate::rootfs::plan::live::{LivePlan, plan_live};
 use crate::rootfs::{Op as RootfsOp, Place};
@@ -134,7 +134,11 @@ fn assemble(
     let mut before = vec![own(ProcessOp::OpenHostProc)];
     let mut first = vec![own(ProcessOp::CloseStdio)];
     // As in `exec`: the real root owns its files in /proc all the same, and its child is born hidden.
-    if host.rootless() { first.push(hide()) } else { before.push(hide()) }
+    if host.rootless() {
+        first.push(hide())
+    } else {
+        before.push(hide())
+    }
     let forks = !visit.fork.is_empty();
     let wait = live.locates.then(|| Step::new(Point::Located, Field::RUNTIME));
     // mount(2) by descriptor, on kernels that need it: its directory in the host's /proc must not come along into the
@@ -179,8 +183,11 @@ fn assemble(
     }
 }
 
-/// Without a mount namespace of its own every mount would be the host's.
-fn refuse_shared_mounts(spec: &Spec) -> Result<(), Vec<Violation>> {
+/// Without a mount namespace of its own every mount of a container would be the host's.
+///
+/// # Errors
+/// For such a container.
+pub fn refuse_shared_mounts(spec: &Spec) -> Result<(), Vec<Violation>> {
     if namespaces(spec).any(|(kind, _)| kind == LinuxNamespaceType::Mount) {
         return Ok(());
     }

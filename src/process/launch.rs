@@ -280,9 +280,9 @@ impl Conversation<'_, '_> {
                     self.go()?;
                 }
                 Some(Message::At(Point::Mounted)) => self.at_mounted()?,
-                Some(Message::Mount(slot)) => self
-                    .mounts
-                    .extend(descriptor.map(|fd| Announced { slot: Slot(slot), mount: socket::own(fd) })),
+                Some(Message::Mount(slot)) => {
+                    self.mounts.extend(descriptor.map(|fd| Announced { slot: Slot(slot), mount: socket::own(fd) }))
+                }
                 Some(Message::At(Point::Noted)) => {
                     (self.launch.record)(Milestone::Mounted(&self.mounts))?;
                     return self.go();

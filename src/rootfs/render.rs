@@ -158,7 +158,7 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             Some("the host has another file there; in a user namespace devices are bound from the host")
         }
         (Op::TakeTree(tree), ENOENT) if tree.cgroup.is_some() => Some(CGROUP_GONE),
-        (Op::TakeTree(_), ENOENT) => Some("the source of a bind mount must exist on the host before `create`"),
+        (Op::TakeTree(_), ENOENT) => Some("the source of a bind mount must exist on the host first"),
         (Op::TakeTree(_), EINVAL) => Some(
             "the source has mounts below it that a user namespace locks (use rbind), or it stands on an unbindable mount",
         ),
@@ -170,6 +170,9 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             Some("idmapped mounts need root in the user namespace that owns the file system")
         }
         (Op::MountFilesystem(fs), _) => filesystem_hint(fs, trouble),
+        (Op::AttachTree(_), EROFS) if matches!(call, Call::Mkdir | Call::Mknod) => Some(
+            "the target doesn't exist, and the file system that it would be made on is read-only (root.readonly): choose one that exists, or make it in the image",
+        ),
         (Op::AttachTree(attachment), _) => match (attachment.target.kind, call, errno) {
             (TargetKind::Proc, Call::CheckFilesystem, _) => Some("only a procfs may be mounted on /proc"),
             (_, Call::CheckTarget, ENOTDIR) => {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::info::{Mounted, cleaned};
+use super::info::{Mounted, cleaned, top};
 use crate::error::{Error, Result, Violation};
 use crate::field::Field;
 use crate::plan::mounts::Wanted;
@@ -24,6 +24,9 @@ pub struct Added {
     pub unique: Option<u64>,
     /// `major:minor` of its file system.
     pub device: String,
+    /// The kernel says that it is mounted no longer, whatever has its number in mountinfo now.
+    #[serde(skip)]
+    pub gone: bool,
     /// What was asked for, an element of `mounts` of config.json with an absolute source.
     pub mount: Value,
 }
@@ -36,7 +39,7 @@ impl Added {
 
     /// Whether this is the mount, as far as mountinfo can tell.
     pub fn is(&self, mounted: &Mounted) -> bool {
-        (self.id, &self.device) == (mounted.id, &mounted.device)
+        !self.gone && (self.id, &self.device) == (mounted.id, &mounted.device)
     }
 }
 
@@ -93,14 +96,12 @@ pub fn choose(added: &[Added], mounted: &[Mounted], asked: &[Asked], any: bool) 
             chosen.forgotten.push(added.clone());
             continue;
         }
-        let chosen_already = |mounted: &&Mounted| !chosen.wanted.iter().any(|wanted| wanted.id == mounted.id);
-        let on_top = mounted.iter().rev().filter(chosen_already).find(|mounted| mounted.target == target);
         if let Some(gone) = left().find(|added| added.destination() == target).cloned() {
             chosen.gone.push(Asked { target, field: field.clone() });
             chosen.forgotten.push(gone);
             continue;
         }
-        match on_top {
+        match top(mounted, &target) {
             Some(mounted) if any && target.as_os_str() != "/" => {
                 let path = CString::new(mounted.target.as_os_str().as_bytes()).unwrap_or_default();
                 chosen.wanted.push(Wanted { path, id: mounted.id, unique: None, field: field.clone() });
@@ -136,7 +137,7 @@ mod tests {
 
     fn added(id: u64, destination: &str) -> Added {
         let mount = json!({"destination": destination, "type": "tmpfs"});
-        Added { id, unique: Some(id + 1000), device: format!("0:{id}"), mount }
+        Added { id, unique: Some(id + 1000), device: format!("0:{id}"), gone: false, mount }
     }
 
     fn asked(targets: &[&str]) -> Vec<Asked> {
@@ -181,6 +182,9 @@ mod tests {
         let other = Mounted { device: "9:9".into(), ..mounted(1, "/a") };
         let chosen = choose(&[added(1, "/a")], &[other], &asked(&["/a"]), true).unwrap();
         assert!(chosen.wanted.is_empty() && chosen.gone.len() == 1 && chosen.forgotten.len() == 1);
+        let known = Added { gone: true, ..added(1, "/a") };
+        let chosen = choose(&[known], &[mounted(1, "/a")], &asked(&["/a"]), true).unwrap();
+        assert!(chosen.wanted.is_empty() && chosen.gone.len() == 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is mounted in a container: its mountinfo, taken apart. Pure.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub struct Mounted {
     /// Another mount may get it once this one is gone.
     pub id: u64,
+    /// The mount that it is mounted on; one that isn't listed for the root.
+    pub parent: u64,
     /// `major:minor` of the file system.
     pub device: String,
     /// What of the file system is shown.
@@ -25,9 +28,25 @@ pub struct Mounted {
     pub superblock: Vec<String>,
 }
 
-/// Reads a mountinfo in the kernel's order, in which what covers comes later. A line that can't be read is left out.
+/// Reads a mountinfo. Each mount comes before what is mounted on it, which the kernel's own order (by the age of mounts, since
+/// Linux 6.8) doesn't promise. A line that can't be read is left out.
 pub fn parse(text: &[u8]) -> Vec<Mounted> {
-    text.split(|byte| *byte == b'\n').filter_map(line).collect()
+    let mut waiting: Vec<Mounted> = text.split(|byte| *byte == b'\n').filter_map(line).collect();
+    let mut mounts: Vec<Mounted> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ids: HashSet<u64> = waiting.iter().map(|mounted| mounted.id).collect();
+        let (on_others, mut next): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|mounted| mounted.parent != mounted.id && ids.contains(&mounted.parent));
+        // Mounts that are mounted on each other are none of the kernel's.
+        waiting = if next.is_empty() { Vec::new() } else { on_others };
+        mounts.append(&mut next);
+    }
+    mounts
+}
+
+/// What is on top at a place.
+pub fn top<'m>(mounts: &'m [Mounted], target: &Path) -> Option<&'m Mounted> {
+    mounts.iter().rev().find(|mounted| mounted.target == target)
 }
 
 fn line(line: &[u8]) -> Option<Mounted> {
@@ -47,6 +66,7 @@ fn line(line: &[u8]) -> Option<Mounted> {
     });
     Some(Mounted {
         id: text(words.first()?).parse().ok()?,
+        parent: text(words.get(1)?).parse().ok()?,
         device: text(words.get(2)?),
         root: path(words.get(3)?),
         target: path(words.get(4)?),
@@ -105,11 +125,24 @@ mod tests {
         assert_eq!(all.len(), 1);
         let mounted = &all[0];
         assert_eq!((mounted.id, mounted.device.as_str()), (36, "98:0"));
-        assert_eq!((mounted.root.as_path(), mounted.target.as_path()), (Path::new("/mnt1"), Path::new("/mnt/with a\\b")));
+        assert_eq!(
+            (mounted.root.as_path(), mounted.target.as_path()),
+            (Path::new("/mnt1"), Path::new("/mnt/with a\\b"))
+        );
         assert_eq!(mounted.options, ["rw", "noatime", "idmapped"]);
         assert_eq!(mounted.propagation, ["shared", "slave"]);
         assert_eq!((mounted.fstype.as_str(), mounted.source.as_str()), ("ext3", "/dev/root"));
         assert_eq!(mounted.superblock, ["rw", "errors=continue"]);
+    }
+
+    #[test]
+    fn what_is_mounted_on_another_comes_after_it() {
+        let text =
+            b"5 9 0:1 / /dev/null rw - tmpfs none rw\n9 1 0:2 / /dev rw - tmpfs none rw\n1 0 0:3 / / rw - ext4 x rw\n\
+            6 9 0:4 / /dev rw - tmpfs none rw\n7 8 0:1 / /x rw - t t rw\n8 7 0:1 / /x rw - t t rw\n";
+        let mounts = parse(text);
+        assert_eq!(mounts.iter().map(|mounted| mounted.id).collect::<Vec<_>>(), [1, 9, 5, 6]);
+        assert_eq!(top(&mounts, Path::new("/dev")).unwrap().id, 6);
     }
 
     #[test]

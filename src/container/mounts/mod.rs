@@ -23,7 +23,7 @@ use crate::process::Op as ProcessOp;
 use crate::process::init::Injection;
 use crate::process::launch::{self, Announced, Failure, Launch, Launched, Milestone, Who};
 use crate::slots::Slot;
-use crate::sys::{file, wait};
+use crate::sys::{file, mount, wait};
 
 pub use added::{Added, Asked, Chosen, choose};
 pub use info::{Mounted, cleaned};
@@ -41,7 +41,7 @@ pub fn list(store: &Store, id: &ContainerId) -> Result<Vec<(Mounted, Option<Adde
     let (dir, record) = store.load(id)?;
     let status = dir.status(&record)?;
     let held = Held::new(&record, status)?;
-    let added = added(&dir)?;
+    let added = held.look_for(added(&dir)?);
     let of = |mounted: Mounted| {
         let added = added.iter().rev().find(|added| added.is(&mounted)).cloned();
         (mounted, added)
@@ -57,6 +57,17 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// Asks the kernel which of these are still there, by the numbers that it never gives again.
+    fn look_for(&self, mut added: Vec<Added>) -> Vec<Added> {
+        if let Ok(namespace) = std::fs::File::open(format!("/proc/{}/ns/mnt", self.pid)) {
+            for added in &mut added {
+                let there = added.unique.and_then(|unique| mount::is_in(namespace.as_raw_fd(), unique));
+                added.gone = there == Some(false);
+            }
+        }
+        added
+    }
+
     fn new(record: &Record, status: Status) -> Result<Held<'_>> {
         permit(Verb::Mounts, status, &record.id)?;
         let held = record.init.map(|init| init.hold().map(|held| (init.pid, held))).transpose()?;
@@ -113,13 +124,17 @@ impl Entrance {
         self.dir.read_config()
     }
 
+    /// What was added, and of it what is there no longer.
     pub fn added(&self) -> Result<Vec<Added>> {
-        added(&self.dir)
+        Ok(self.held()?.look_for(added(&self.dir)?))
     }
 
     pub fn mounted(&self) -> Result<Vec<Mounted>> {
-        let init = self.init.try_clone()?;
-        Held { record: &self.record, init, pid: self.pid }.mounted()
+        self.held()?.mounted()
+    }
+
+    fn held(&self) -> Result<Held<'_>> {
+        Ok(Held { record: &self.record, init: self.init.try_clone()?, pid: self.pid })
     }
 
     /// Adds mounts, all or none: `entries` are what asked for them, as [`Added::mount`] has it, and `retreat` plans what
@@ -137,9 +152,8 @@ impl Entrance {
             Milestone::Mounted(announced) => self.note(before.clone(), announced, &added.mounts, entries),
             Milestone::Born(_) | Milestone::Settled => Ok(()),
         };
-        self.launch(&added.plan, Vec::new(), injections, &mut record).map_err(|failure| {
-            self.undo(&added.plan, failure, retreat, warnings)
-        })
+        self.launch(&added.plan, Vec::new(), injections, &mut record)
+            .map_err(|failure| self.undo(&added.plan, failure, retreat, warnings))
     }
 
     /// Writes down what is mounted now. What isn't (a symbolic link that was copied, a mount that the container has taken off
@@ -160,11 +174,12 @@ impl Entrance {
             if noted.contains(number) {
                 continue;
             }
-            let known = file::mount_id(mount.as_raw_fd()).map_err(|trouble| Error::os("tell the mount from others", trouble))?;
+            let known = file::mount_id(mount.as_raw_fd())
+                .map_err(|trouble| Error::os("tell the mount from others", trouble))?;
             let Some(found) = mounted.iter().find(|mounted| mounted.id == known.id) else { continue };
             noted.push(*number);
             let mount = entries.get(*number).cloned().unwrap_or_default();
-            before.push(Added { id: known.id, unique: known.unique, device: found.device.clone(), mount });
+            before.push(Added { id: known.id, unique: known.unique, device: found.device.clone(), gone: false, mount });
         }
         self.dir.save_mounts(&added::render(&before))
     }

@@ -88,7 +88,11 @@ impl LivePlan {
         // container's own has masked paths.
         let outside = in_user_namespace && matches!(fs.fstype.to_bytes(), b"proc" | b"sysfs");
         let make = Step::new(Op::MakeFilesystem { filesystem: Box::new(fs), slot }, field.clone());
-        if outside { self.outside.push(make) } else { self.attach.push((None, make)) }
+        if outside {
+            self.outside.push(make)
+        } else {
+            self.attach.push((None, make))
+        }
         self.attach.push((Some(slot), Step::new(Op::AttachTree(Box::new(attachment)), field)));
     }
 }
@@ -151,7 +155,8 @@ mod tests {
         let mounts = json!([{"destination": "/t", "type": "tmpfs", "options": ["ro", "nosuid", "size=1m"]},
             {"destination": "/p", "type": "proc"}]);
         let plan = planned(&["mount"], mounts.clone()).unwrap();
-        let expected = ["make tmpfs for /t (nosuid,size=1m)", "attach tmpfs at /t", "make proc for /p", "attach proc at /p"];
+        let expected =
+            ["make tmpfs for /t (nosuid,size=1m)", "attach tmpfs at /t", "make proc for /p", "attach proc at /p"];
         assert_eq!(attached(&plan), expected);
         assert_eq!(words(&plan.finish), ["make the mount on /t read-only"]);
         let plan = planned(&["mount", "user"], mounts).unwrap();
