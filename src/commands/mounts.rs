@@ -11,7 +11,7 @@ use tabwriter::TabWriter;
 
 use super::launch;
 use crate::cli::{Globals, MountsAction, MountsArgs, ShortForm};
-use crate::config::{bundle, lenient, parse, validate};
+use crate::config::{bundle, lenient, locate, parse, validate};
 use crate::container::mounts::{self, Added, Asked, Entrance, Mounted, cleaned};
 use crate::container::{ContainerId, Store};
 use crate::error::{Doing, Error, Result, Violation, Warning};
@@ -69,23 +69,19 @@ impl Wanted {
     fn field(&self, field: &Field) -> Field {
         let Some(rest) = field.pointer().strip_prefix("/mounts") else { return field.clone() };
         match &self.bytes {
+            Some(_) if rest.is_empty() => Field::at("FILE"),
             Some(_) => Field::recorded(rest.to_owned()),
             None => Field::at("--mount"),
         }
     }
 
     fn refused(&self, violations: Vec<Violation>) -> Error {
-        let told = |found: Violation| {
-            let violation = Violation { field: self.field(&found.field), line: None, ..found };
-            match &self.bytes {
-                Some(bytes) if violation.field.pointer().starts_with(|c: char| c == '/') => {
-                    let of_file = violation.field.pointer().as_bytes().get(1).is_some_and(u8::is_ascii_digit);
-                    if of_file { lenient::with_lines(bytes, vec![violation]).remove(0) } else { violation }
-                }
-                _ => violation,
-            }
-        };
-        Error::Violations(violations.into_iter().map(told).collect())
+        let told = violations.into_iter().map(|found| {
+            let field = self.field(&found.field);
+            let line = self.bytes.as_deref().and_then(|bytes| locate::line_in(bytes, &field));
+            Violation { field, line, ..found }
+        });
+        Error::Violations(told.collect())
     }
 
     fn tell(&self, plan: &mut Plan) {

@@ -68,7 +68,7 @@ static RULES: &[Rule] = &[
     rule(Errno::EBUSY, &[Call::PivotRoot], "", Anyone, "root.path must not be the host's own root"),
     rule(Errno::ENOENT, PATHS, "/root", Anyone, "root.path is relative to the bundle; `corten spec --with-rootfs` makes a root file system to start from"),
     rule(Errno::EROFS, &[Call::Mkdir, Call::Mknod, Call::Open, Call::Openat2], "", Anyone, "the place doesn't exist and the file system is read-only: make it in the image"),
-    rule(Errno::ENOENT, PATHS, "/mounts", Anyone, "the source of a bind mount must exist on the host before `create`"),
+    rule(Errno::ENOENT, PATHS, "/mounts", Anyone, "the source of a bind mount must exist on the host first"),
     rule(Errno::ENOSYS, &[Call::OpenTree, Call::Fsopen, Call::MoveMount], "", Anyone, "mounting in a container that is there takes open_tree(2) and the calls beside it, which a seccomp filter around corten may hide"),
     rule(Errno::ENOSYS, &[Call::Statx], "", Anyone, "telling one mount from another takes Linux 5.8"),
     rule(Errno::ENODEV, MOUNTS, "", Anyone, "this kernel doesn't know the file system type: /proc/filesystems lists the known ones"),

@@ -24,6 +24,8 @@ use crate::sys::clone::{self, Side};
 use crate::sys::{file, pidfd, socket, wait};
 use crate::{cgroups, namespaces, process};
 
+pub use crate::process::milestone::{Announced, Milestone, Who};
+
 /// What a launch is given beside the plan.
 pub struct Launch<'a> {
     pub plan: &'a Plan,
@@ -32,7 +34,7 @@ pub struct Launch<'a> {
     /// The exec fifo, opened for reading and writing, when the init is to wait for `start`.
     pub fifo: Option<RawFd>,
     pub who: Who,
-    /// A pidfd of that container's init, where the kernel has such.
+    /// A pidfd of the init of the container that is entered, where the kernel has such.
     pub init: Option<RawFd>,
     /// The state root, where compiled filters are kept.
     pub cache: Option<BorrowedFd<'a>>,
@@ -42,35 +44,7 @@ pub struct Launch<'a> {
     /// Told as soon as they are there, so that nothing is left behind unknown.
     pub record: &'a mut dyn FnMut(Milestone) -> Result,
     /// Given to the child, in these slots.
-    pub given: Vec<(Slot, OwnedFd)>,
-}
-
-/// What is launched. Of all but the init `state` is that of the container, which is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    Init,
-    /// One more process of the container.
-    Exec,
-    /// What mounts something in it.
-    Mounts,
-}
-
-/// A mount that the child has come to attach.
-#[derive(Debug)]
-pub struct Announced {
-    pub slot: Slot,
-    pub mount: OwnedFd,
-}
-
-/// How far a launch has come, for who keeps the record.
-#[derive(Clone, Copy, Debug)]
-pub enum Milestone<'a> {
-    /// There is a process, in the host's pid namespace: stage one, and with a second fork once more the init itself.
-    Born(i32),
-    /// It has set itself up, and goes on into its program with the next word: until now it may have been anywhere.
-    Settled,
-    /// These mounts are there.
-    Mounted(&'a [Announced]),
+    pub given: Vec<Announced>,
 }
 
 /// A container's init that has come as far as it was to.
@@ -110,8 +84,8 @@ impl From<Error> for Failure {
 /// `take_terminal`: corten itself gets the terminal's master, as a foreground run does.
 pub fn launch(mut launch: Launch, take_terminal: bool) -> Result<Launched, Failure> {
     let mut slots = Slots::with_room(launch.plan.slots);
-    for (slot, fd) in std::mem::take(&mut launch.given) {
-        slots.put(slot, fd.into_raw_fd());
+    for Announced { slot, mount } in std::mem::take(&mut launch.given) {
+        slots.put(slot, mount.into_raw_fd());
     }
     let result = launch.prepare(&mut slots, take_terminal);
     match result {

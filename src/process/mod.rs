@@ -17,6 +17,7 @@ pub mod init;
 pub mod labels;
 pub mod launch;
 pub mod locate;
+pub mod milestone;
 pub mod notify;
 pub mod page;
 pub mod plan;

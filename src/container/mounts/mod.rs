@@ -7,7 +7,7 @@
 mod added;
 mod info;
 
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd};
 
 use serde_json::Value;
 
@@ -22,7 +22,6 @@ use crate::plan::{self, Op, Plan};
 use crate::process::Op as ProcessOp;
 use crate::process::init::Injection;
 use crate::process::launch::{self, Announced, Failure, Launch, Launched, Milestone, Who};
-use crate::slots::Slot;
 use crate::sys::{file, mount, wait};
 
 pub use added::{Added, Asked, Chosen, choose};
@@ -149,7 +148,7 @@ impl Entrance {
     ) -> Result<Launched> {
         let before = self.added()?;
         let mut record = |milestone: Milestone| match milestone {
-            Milestone::Mounted(announced) => self.note(before.clone(), announced, &added.mounts, entries),
+            Milestone::Mounted(announced) => self.note(before.clone(), announced, added, entries),
             Milestone::Born(_) | Milestone::Settled => Ok(()),
         };
         self.launch(&added.plan, Vec::new(), injections, &mut record)
@@ -162,14 +161,14 @@ impl Entrance {
         &self,
         mut before: Vec<Added>,
         announced: &[Announced],
-        mounts: &[(Slot, usize)],
+        planned: &plan::mounts::Added,
         entries: &[Value],
     ) -> Result {
         let mounted = self.mounted()?;
         before.retain(|added| mounted.iter().any(|mounted| added.is(mounted)));
         let mut noted = Vec::new();
         for Announced { slot, mount } in announced {
-            let Some((_, number)) = mounts.iter().find(|(held, _)| held == slot) else { continue };
+            let Some((_, number)) = planned.mounts.iter().find(|(held, _)| held == slot) else { continue };
             // One entry can be several mounts, of which the first holds the others.
             if noted.contains(number) {
                 continue;
@@ -204,7 +203,7 @@ impl Entrance {
     fn launch(
         &self,
         plan: &Plan,
-        given: Vec<(Slot, OwnedFd)>,
+        given: Vec<Announced>,
         injections: &[Injection],
         record: &mut dyn FnMut(Milestone) -> Result,
     ) -> Result<Launched, Failure> {
@@ -240,8 +239,7 @@ impl Entrance {
             pid.into_iter().for_each(wait::kill_and_reap);
         }
         if !mounts.is_empty() && !gone(&self.record).unwrap_or(false) {
-            let given = mounts.into_iter().map(|Announced { slot, mount }| (slot, mount)).collect();
-            let back = self.launch(&retreat(plan), given, &[], &mut |_| Ok(()));
+            let back = self.launch(&retreat(plan), mounts, &[], &mut |_| Ok(()));
             if let Err(Failure { error, pid, .. }) = back {
                 pid.into_iter().for_each(wait::kill_and_reap);
                 let text = format!("what was mounted before may still be: {error}");
