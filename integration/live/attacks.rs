@@ -20,12 +20,14 @@ pub const CASES: &[Case] = cases![anyone:
     a_procfs_that_is_covered_or_missing_can_t_be_a_trap,
     a_container_that_covers_and_uncovers_keeps_its_own_mounts,
     who_watches_from_inside_sees_nothing_of_the_host,
+    who_may_trace_all_finds_no_way_to_the_host,
 ];
 
 fn source_of(sb: &Sandbox) -> String {
     sb.tree("source", &[("file", "mounted")]).display().to_string()
 }
 
+/// CVE-2019-18837.
 fn a_target_that_is_a_link_leads_nowhere_but_inside(sb: &Sandbox) {
     let victim = Victim::new(sb);
     let source = source_of(sb);
@@ -42,7 +44,7 @@ fn a_target_that_is_a_link_leads_nowhere_but_inside(sb: &Sandbox) {
     victim.assert_untouched();
 }
 
-/// /proc/1/root of a container without a pid namespace would be the host's.
+/// CVE-2019-18837: /proc/1/root of a container without a pid namespace would be the host's.
 fn a_target_behind_a_magic_link_is_no_place(sb: &Sandbox) {
     let victim = Victim::new(sb);
     let source = source_of(sb);
@@ -66,6 +68,7 @@ fn a_target_behind_a_magic_link_is_no_place(sb: &Sandbox) {
     victim.assert_untouched();
 }
 
+/// CVE-2021-30465.
 fn a_target_that_changes_meanwhile_can_t_lead_out(sb: &Sandbox) {
     let victim = Victim::new(sb);
     let source = source_of(sb);
@@ -83,6 +86,7 @@ fn a_target_that_changes_meanwhile_can_t_lead_out(sb: &Sandbox) {
     assert!(!seen.stdout.contains(UNTOUCHED), "{}", seen.stdout);
 }
 
+/// CVE-2024-45310.
 fn a_missing_target_under_a_changing_parent_is_made_inside(sb: &Sandbox) {
     let victim = Victim::new(sb);
     let source = source_of(sb);
@@ -98,7 +102,7 @@ fn a_missing_target_under_a_changing_parent_is_made_inside(sb: &Sandbox) {
     });
 }
 
-/// corten reads the container's mounts in the host's /proc: what the container has there is nothing to it.
+/// CVE-2019-16884: corten reads the container's mounts in the host's /proc: what the container has there is nothing to it.
 fn a_procfs_that_is_covered_or_missing_can_t_be_a_trap(sb: &Sandbox) {
     let source = source_of(sb);
     let bundle = sb
@@ -155,4 +159,33 @@ fn who_watches_from_inside_sees_nothing_of_the_host(sb: &Sandbox) {
         assert!(words(&loot[kind]).is_empty(), "{kind}: {loot}");
     }
     assert_eq!(loot["traced"], 0, "{loot}");
+}
+
+/// CVE-2016-9962: with CAP_SYS_PTRACE and without a user namespace one may look at any process in there: what comes in to mount a procfs
+/// has no root, working directory or descriptor of the host by then, beside the sources that the container gets.
+fn who_may_trace_all_finds_no_way_to_the_host(sb: &Sandbox) {
+    sb.needs_root();
+    let source = source_of(sb);
+    let rights = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"];
+    let bundle = sb.bundle().busybox().capabilities(&rights).dir("/tmp");
+    let host = sb.dir().display();
+    let script = format!(
+        "echo ready; while [ ! -e /tmp/stop ]; do for p in /proc/[2-9]* /proc/1?*; do for d in $p/root $p/cwd $p/fd/*; do \
+         for up in . .. ../.. ../../..; do [ -e $d/$up{host} ] && echo found $d/$up; done; done; done; done; echo done"
+    );
+    let bundle = bundle.args(["sh", "-c", &script]).build();
+    let (mut prowler, id) = sb.run_in_background(&bundle, &[]);
+    prowler.lines.expect_line("ready");
+    for _ in 0..scaled(40) {
+        add(
+            sb,
+            &id,
+            &["type=proc,target=/p", &format!("source={source},target=/m"), &format!("source={source}/file,target=/f")],
+        )
+        .ok();
+        remove(sb, &id, &["/p", "/m", "/f"]).ok();
+    }
+    fs::write(bundle.in_rootfs("/tmp/stop"), "").unwrap();
+    assert_eq!(prowler.lines.next_line().as_deref(), Some("done"));
+    assert_eq!(prowler.wait(), 0);
 }

@@ -30,6 +30,7 @@ pub const CASES: &[Case] = cases![anyone:
     a_missing_target_on_a_read_only_root_is_told_with_a_way_out,
     a_container_without_mounts_of_its_own_is_refused,
     a_container_in_the_host_s_mount_namespace_is_refused,
+    who_has_joined_the_mounts_of_another_shares_what_is_added,
     what_can_t_be_is_told_with_its_place,
     flags_of_the_host_stay_locked_in_a_user_namespace,
     the_list_tells_what_was_added,
@@ -274,6 +275,25 @@ fn a_container_in_the_host_s_mount_namespace_is_refused(sb: &Sandbox) {
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
     record["init"] = kept;
     fs::write(&state, record.to_string()).unwrap();
+}
+
+fn who_has_joined_the_mounts_of_another_shares_what_is_added(sb: &Sandbox) {
+    sb.needs_root();
+    let donor = waiting(sb);
+    let path = format!("/proc/{}/ns/mnt", donor.pid());
+    // The donor's root is its own; the bundle is found from there.
+    let config =
+        sb.bundle().namespace("mount", Some(&path)).tool(["pause"]).set("/root/path", "/").set("/mounts", json!([]));
+    let created = sb.call(["create", "--bundle"]).arg(&config.build().dir).arg("joined").output();
+    if created.code != 0 {
+        crate::harness::skip(format!("joining another's mounts fails: {}", created.stderr));
+    }
+    sb.call(["start", "joined"]).output().ok();
+    let output = add(sb, "joined", &["type=tmpfs,target=/shared"]);
+    assert!(output.ok().stderr.contains("others, who see the same mounts"), "{}", output.stderr);
+    assert!(places(&donor).contains(&"/shared".to_owned()));
+    remove(sb, "joined", &["/shared"]).ok();
+    sb.call(["delete", "--force", "joined"]).output().ok();
 }
 
 fn what_can_t_be_is_told_with_its_place(sb: &Sandbox) {

@@ -224,3 +224,82 @@ fn wanted_kinds(spec: &Spec) -> Kinds {
 fn number(field: &Field) -> Option<usize> {
     field.pointer().strip_prefix("/mounts/")?.split('/').next()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::request::Mode;
+
+    fn spec(kinds: &[&str]) -> Spec {
+        let namespaces: Vec<_> = kinds.iter().map(|kind| json!({"type": kind})).collect();
+        let mounts =
+            json!([{"destination": "/m", "type": "bind", "source": "/srv"}, {"destination": "/p", "type": "proc"}]);
+        let spec = json!({"ociVersion": "1.3.0", "mounts": mounts, "linux": {"namespaces": namespaces}});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn planned(spec: &Spec) -> Result<Added, Vec<Violation>> {
+        let visited = Visited { spec, init: 42, group: &Group::default() };
+        plan_add(&visited, &Host::fixture(), &Request::new("web", "/bundle", Mode::Exec { detach: true }))
+    }
+
+    fn words(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(|step| super::super::render(&step.op)).collect()
+    }
+
+    #[test]
+    fn the_pid_namespace_is_entered_with_nothing_of_the_host_left() {
+        let added = planned(&spec(&["mount", "pid"])).unwrap();
+        let expected = [
+            "join the mount namespace",
+            "close what leads to the host",
+            "fork into the pid namespace",
+            "open the container's root directory",
+            "tell the host which mount comes next",
+            "attach /srv at /m",
+            "make proc for /p",
+            "tell the host which mount comes next",
+            "attach proc at /p",
+            "wait until the host has written the mounts down",
+        ];
+        assert_eq!(words(&added.plan.stage_two), expected);
+        assert_eq!(words(&added.plan.undo), ["kill the init", "unmount /p", "unmount /m"]);
+        assert_eq!(added.mounts.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn in_a_user_namespace_the_way_leads_through_a_copy_of_the_hosts_mounts() {
+        let added = planned(&spec(&["mount", "pid", "user"])).unwrap();
+        let expected = [
+            "make new namespaces: mount",
+            "have the host find the sources of bind mounts here",
+            "keep the flags of /srv locked",
+            "close what leads to the host",
+            "fork into the pid namespace",
+            "make proc for /p",
+            "join the mount namespace",
+        ];
+        assert_eq!(words(&added.plan.stage_two)[..7], expected);
+    }
+
+    #[test]
+    fn a_container_without_mounts_of_its_own_is_refused() {
+        let violations = planned(&spec(&["pid"])).unwrap_err();
+        assert_eq!(violations[0].field.pointer(), "/linux/namespaces");
+    }
+
+    #[test]
+    fn all_are_found_before_the_first_goes() {
+        let spec = spec(&["mount", "pid", "user"]);
+        let visited = Visited { spec: &spec, init: 42, group: &Group::default() };
+        let wanted = |path: &std::ffi::CStr| Wanted { path: path.into(), id: 7, unique: None, field: Field::RUNTIME };
+        let plan = plan_remove(&visited, &Host::fixture(), &[wanted(c"/a"), wanted(c"/b")]).unwrap();
+        let steps = words(&plan.stage_two);
+        let from = steps.iter().position(|step| step.starts_with("find the mount")).unwrap();
+        let expected = ["find the mount on /a", "find the mount on /b", "unmount /a", "unmount /b"];
+        assert_eq!(steps[from..from + 4], expected);
+        assert!(!plan.launch.fork && !steps.contains(&"make new namespaces: mount".to_owned()));
+    }
+}
