@@ -386,8 +386,18 @@ fn without_mount_setattr_it_works_as_well(sb: &Sandbox) {
     let bind = format!("source={},target=/m,ro,rslave", source.display());
     let call = sb.call(["mounts", "add", &container.id, "--mount", &bind, "--mount", "type=tmpfs,target=/t,nosuid"]);
     call.global(&["--pretend-kernel-lacks", "mount_setattr"]).output().ok();
+    // What mounts a proc has the host's /proc no longer.
+    let bind = format!("source={},target=/n,ro,rslave", source.display());
+    let call = sb.call(["mounts", "add", &container.id, "--mount", "type=proc,target=/p", "--mount", &bind]);
+    call.global(&["--pretend-kernel-lacks", "mount_setattr"]).output().ok();
+    let file = format!("source={}/file,target=/etc/file,ro", source.display());
+    let call = sb.call(["mounts", "add", &container.id, "--mount", "type=proc,target=/q", "--mount", &file]);
+    let refused = call.global(&["--pretend-kernel-lacks", "mount_setattr"]).output();
+    refused.fails_with(&["--mount", "one after the other"]);
+    assert!(at(sb, &container.id, "/q").is_none());
     assert_eq!(exec(sb, &container.id, &[], &["try", "write", "/m/x", ""]).ok().stdout, "EROFS\n");
     let call = sb.call(["mounts", "add", &container.id, "--mount", "type=tmpfs,target=/t"]);
-    call.global(&["--pretend-kernel-lacks", "new_mount_api"]).output().fails();
-    remove(sb, &container.id, &["/t", "/m"]).ok();
+    let refused = call.global(&["--pretend-kernel-lacks", "new_mount_api"]).output();
+    refused.fails_with(&["--mount", "Function not implemented", "seccomp filter around corten"]);
+    remove(sb, &container.id, &["/t", "/m", "/n", "/p"]).ok();
 }

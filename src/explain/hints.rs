@@ -163,7 +163,12 @@ static RULES: &[Rule] = &[
 /// The next step for an error; empty when there is nothing to add.
 pub fn find(error: &Error, field: Option<&Field>, trouble: Option<Trouble>, rootless: bool) -> &'static str {
     if let Some(trouble) = trouble {
-        let pointer = field.map(Field::pointer).unwrap_or_default();
+        // The other two ways in which a mount is asked for: in a list of them, and by a flag.
+        let pointer = match field.map(Field::pointer).unwrap_or_default() {
+            "--mount" => "/mounts",
+            listed if listed.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => "/mounts",
+            pointer => pointer,
+        };
         let fits = |rule: &&Rule| {
             rule.errno == trouble.errno
                 && (rule.calls.is_empty() || rule.calls.contains(&trouble.call))
