@@ -31,6 +31,7 @@ pub const CASES: &[Case] = cases![anyone:
     a_container_without_mounts_of_its_own_is_refused,
     a_container_in_the_host_s_mount_namespace_is_refused,
     who_has_joined_the_mounts_of_another_shares_what_is_added,
+    a_mount_that_the_init_can_t_see_is_refused,
     what_can_t_be_is_told_with_its_place,
     flags_of_the_host_stay_locked_in_a_user_namespace,
     the_list_tells_what_was_added,
@@ -294,6 +295,28 @@ fn who_has_joined_the_mounts_of_another_shares_what_is_added(sb: &Sandbox) {
     assert!(places(&donor).contains(&"/shared".to_owned()));
     remove(sb, "joined", &["/shared"]).ok();
     sb.call(["delete", "--force", "joined"]).output().ok();
+}
+
+/// An init that changes its root, as that of a system in a container may.
+fn a_mount_that_the_init_can_t_see_is_refused(sb: &Sandbox) {
+    sb.needs_root();
+    let bundle = sb.bundle().busybox().capabilities(&["CAP_SYS_CHROOT"]).dir("/new/bin").dir("/new/proc");
+    fs::hard_link(sb.probe_binary(), bundle.in_rootfs("/new/bin/probe")).unwrap();
+    let script = "echo moved; exec busybox chroot /new /bin/probe probe -- echo there ';' pause";
+    let container = sb.started(&bundle.args(["sh", "-c", script]).build());
+    crate::killing::wait_until("the init has its new root", || container.output().contains("there"));
+    let before = fs::read_to_string(format!("/proc/{}/mountinfo", container.pid())).unwrap();
+    let refused = add(sb, &container.id, &["type=tmpfs,target=/m"]);
+    if refused.code == 0 {
+        // Who can't tell leaves it out of the record.
+        crate::harness::skip("this kernel can't tell where a mount is (before Linux 6.11)");
+    }
+    refused.fails_with(&["another root directory"]);
+    assert_eq!(fs::read_to_string(format!("/proc/{}/mountinfo", container.pid())).unwrap(), before);
+    assert_eq!(
+        exec(sb, &container.id, &[], &["statfs", "/m"]).ok().stdout,
+        exec(sb, &container.id, &[], &["statfs", "/"]).stdout
+    );
 }
 
 fn what_can_t_be_is_told_with_its_place(sb: &Sandbox) {

@@ -79,6 +79,7 @@ fn a_list_names_the_places_and_a_line_what_is_wrong(sb: &Sandbox) {
     let list = json!([{"destination": "/b"}, {"destination": "/a"}]).to_string();
     sb.call(["mounts", "remove", &container.id, "-"]).input(&list).output().ok();
     assert!(added(sb, &container.id).is_empty());
+    remove(sb, &container.id, &["a"]).fails_with(&["JSON specification file a not found"]);
     remove(sb, &container.id, &["a", "b"]).fails_with(&["TARGET", "absolute path in the container"]);
 }
 

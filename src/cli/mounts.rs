@@ -32,7 +32,8 @@ pub struct MountsArgs {
     pub what: Vec<OsString>,
 
     /// Add this mount; may be given several times. After type, source and target come options of mount(8) and of the
-    /// specification, and data of the file system: type=tmpfs,target=/cache,nosuid,size=16m
+    /// specification, and data of the file system: type=tmpfs,target=/cache,nosuid,size=16m. A bind takes what is mounted
+    /// below along, unless `bind` is among the options
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = short_form, action = clap::ArgAction::Append)]
     pub mount: Vec<ShortForm>,
 

@@ -167,9 +167,9 @@ fn remove(
     if args.what.is_empty() {
         return Err(Error::Usage("mounts remove takes a file, or the targets in the container".to_owned()));
     }
-    // Whoever writes to stdin may take its time, so the lock is taken afterwards.
+    // Whoever writes what is read may take his time, so the lock is taken afterwards.
     let early = match args.what.as_slice() {
-        [file] if file == "-" => Some(Wanted::read_file(file)?),
+        [file] if !Path::new(file).is_absolute() => Some(Wanted::read_file(file)?),
         _ => None,
     };
     let entrance = Entrance::open(store, id)?;
@@ -224,9 +224,6 @@ fn targets(words: &[OsString], added: &[Added]) -> Result<(Vec<Asked>, Option<Wa
 
 /// An absolute path may be one of the container's that the host has as well: it is a file of mounts if it begins as one.
 fn names_a_list(word: &Path) -> bool {
-    if !word.is_absolute() {
-        return true;
-    }
     let begins = |bytes: Vec<u8>| bytes.trim_ascii_start().first() == Some(&b'[');
     word.is_file() && bundle::read_json(word).is_ok_and(begins)
 }

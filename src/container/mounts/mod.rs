@@ -56,15 +56,16 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Asks the kernel which of these are still there, by the numbers that it never gives again.
+    /// Asks the kernel which of these are still there.
     fn look_for(&self, mut added: Vec<Added>) -> Vec<Added> {
-        if let Ok(namespace) = std::fs::File::open(format!("/proc/{}/ns/mnt", self.pid)) {
-            for added in &mut added {
-                let there = added.unique.and_then(|unique| mount::is_in(namespace.as_raw_fd(), unique));
-                added.gone = there == Some(false);
-            }
-        }
+        added.iter_mut().for_each(|added| added.gone = self.is_there(added) == Some(false));
         added
+    }
+
+    /// Whether a mount is in the container, by the number that is never given again; `None` where the kernel can't tell.
+    fn is_there(&self, added: &Added) -> Option<bool> {
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/mnt", self.pid)).ok()?;
+        mount::is_in(namespace.as_raw_fd(), added.unique?)
     }
 
     fn new(record: &Record, status: Status) -> Result<Held<'_>> {
@@ -175,10 +176,21 @@ impl Entrance {
             }
             let known = file::mount_id(mount.as_raw_fd())
                 .map_err(|trouble| Error::os("tell the mount from others", trouble))?;
-            let Some(found) = mounted.iter().find(|mounted| mounted.id == known.id) else { continue };
-            noted.push(*number);
+            let found = mounted.iter().find(|mounted| mounted.id == known.id);
+            let device = found.map(|mounted| mounted.device.clone()).unwrap_or_default();
             let mount = entries.get(*number).cloned().unwrap_or_default();
-            before.push(Added { id: known.id, unique: known.unique, device: found.device.clone(), gone: false, mount });
+            let one = Added { id: known.id, unique: known.unique, device, gone: false, mount };
+            match found {
+                Some(_) => before.push(one),
+                // Nobody could take it off again.
+                None if self.held()?.is_there(&one) == Some(true) => {
+                    let text =
+                        "the container's init has another root directory by now, from which the mount can't be seen";
+                    return Err(Error::WrongStatus(text.to_owned()));
+                }
+                None => continue,
+            }
+            noted.push(*number);
         }
         self.dir.save_mounts(&added::render(&before))
     }
