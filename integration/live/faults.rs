@@ -128,7 +128,11 @@ fn an_add_that_is_killed_at_any_moment_leaves_all_or_nothing(sb: &Sandbox) {
         while std::time::Instant::now() < moment {
             std::thread::yield_now();
         }
-        running.signal(Signal::SIGKILL);
+        match round % 2 {
+            0 => running.signal(Signal::SIGKILL),
+            // As by ctrl-c at a terminal, which means all of its processes.
+            _ => drop(nix::sys::signal::killpg(nix::unistd::Pid::from_raw(running.pid()), Signal::SIGINT)),
+        }
         drop(running);
         wait_until("nobody mounts any more", || sb.processes().iter().all(|pid| others.contains(pid)));
         let there = added(sb, &container.id);

@@ -36,6 +36,7 @@ pub const CASES: &[Case] = cases![anyone:
     flags_of_the_host_stay_locked_in_a_user_namespace,
     the_list_tells_what_was_added,
     nothing_of_it_appears_on_the_host,
+    what_is_shared_with_the_host_reaches_it_where_the_config_says_so,
     without_mount_setattr_it_works_as_well,
 ];
 
@@ -243,16 +244,26 @@ fn a_missing_target_on_a_read_only_root_is_told_with_a_way_out(sb: &Sandbox) {
     add(sb, &container.id, &["type=tmpfs,target=/tmp", "type=tmpfs,target=/tmp/made"]).ok();
 }
 
+/// The mounts of the suite's own namespace that have to do with this sandbox.
+fn on_the_host(sb: &Sandbox) -> Vec<String> {
+    let (text, dir) = (fs::read_to_string("/proc/self/mountinfo").unwrap(), sb.dir().display().to_string());
+    text.lines().filter(|line| line.contains(&dir)).map(str::to_owned).collect()
+}
+
+/// A tmpfs that is known by its source.
+fn named(sb: &Sandbox, target: &str) -> String {
+    format!("type=tmpfs,source={},target={target}", sb.dir().display())
+}
+
 fn a_container_without_mounts_of_its_own_is_refused(sb: &Sandbox) {
     sb.needs_root();
     let bundle = sb.bundle().without_namespace("mount").set("/mounts", json!([])).tool(["pause"]);
     let container = sb.started(&bundle.build());
-    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    for output in [add(sb, &container.id, &["type=tmpfs,target=/tmp"]), remove(sb, &container.id, &["--any", "/proc"])]
-    {
+    let before = on_the_host(sb);
+    for output in [add(sb, &container.id, &[&named(sb, "/tmp")]), remove(sb, &container.id, &["--any", "/proc"])] {
         output.fails_with(&["linux.namespaces", "would be the host's"]);
     }
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    assert_eq!(on_the_host(sb), before);
 }
 
 fn a_container_in_the_host_s_mount_namespace_is_refused(sb: &Sandbox) {
@@ -271,9 +282,9 @@ fn a_container_in_the_host_s_mount_namespace_is_refused(sb: &Sandbox) {
     record["init"] = json!({"pid": own, "start_time": started});
     fs::write(&config, json.to_string()).unwrap();
     fs::write(&state, record.to_string()).unwrap();
-    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    add(sb, &container.id, &["type=tmpfs,target=/tmp"]).fails_with(&["would be the host's"]);
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    let before = on_the_host(sb);
+    add(sb, &container.id, &[&named(sb, "/tmp")]).fails_with(&["would be the host's"]);
+    assert_eq!(on_the_host(sb), before);
     record["init"] = kept;
     fs::write(&state, record.to_string()).unwrap();
 }
@@ -394,12 +405,26 @@ fn nothing_of_it_appears_on_the_host(sb: &Sandbox) {
     sb.needs_root();
     let shared = sb.tmpfs("shared");
     nix::mount::mount(None::<&str>, &shared, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
-    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = on_the_host(sb);
     let container = waiting(sb);
     // Neither the mount itself nor what is mounted on it inside.
     add(sb, &container.id, &[&format!("source={},target=/m", shared.display())]).ok();
+    add(sb, &container.id, &[&named(sb, "/m/inside")]).ok();
+    assert_eq!(on_the_host(sb), before);
+}
+
+fn what_is_shared_with_the_host_reaches_it_where_the_config_says_so(sb: &Sandbox) {
+    sb.needs_root();
+    let shared = sb.tmpfs("shared");
+    nix::mount::mount(None::<&str>, &shared, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+    let container = sb.started(&sb.bundle().set("/linux/rootfsPropagation", "rshared").tool(["pause"]).build());
+    add(sb, &container.id, &[&format!("source={},target=/m,rshared", shared.display())]).ok();
     add(sb, &container.id, &["type=tmpfs,target=/m/inside"]).ok();
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    let inside = shared.join("inside").display().to_string();
+    let arrived = || on_the_host(sb).iter().any(|line| line.contains(&inside));
+    assert!(arrived());
+    remove(sb, &container.id, &["/m/inside"]).ok();
+    assert!(!arrived());
 }
 
 fn without_mount_setattr_it_works_as_well(sb: &Sandbox) {

@@ -81,7 +81,10 @@ pub fn plan_add(container: &Visited, host: &Host, request: &Request) -> Result<A
     stage_two.extend(live.finish);
     let live = LivePlan { attach: Vec::new(), finish: Vec::new(), ..live };
     let plan = assemble(container, host, live, visit, stage_two, undo, &slots);
-    Ok(Added { plan, mounts })
+    match super::beyond_numbers(&plan) {
+        Some(violation) => Err(vec![violation]),
+        None => Ok(Added { plan, mounts }),
+    }
 }
 
 /// Plans what takes mounts off: all are found before the first one goes.
@@ -132,7 +135,8 @@ fn assemble(
     let own = |op: ProcessOp| Step::new(op, Field::RUNTIME);
     let hide = || own(ProcessOp::Undumpable);
     let mut before = vec![own(ProcessOp::OpenHostProc)];
-    let mut first = vec![own(ProcessOp::CloseStdio)];
+    // In a session of its own it outlives a caller who is interrupted at his terminal, and takes back what it has done.
+    let mut first = vec![own(ProcessOp::CloseStdio), own(ProcessOp::NewSession)];
     // As in `exec`: the real root owns its files in /proc all the same, and its child is born hidden.
     if host.rootless() {
         first.push(hide())
