@@ -25,6 +25,7 @@ pub const CASES: &[Case] = cases![anyone:
     cruns_file_is_read_and_a_relative_source_begins_at_the_bundle,
     all_or_none_is_mounted,
     a_created_container_has_its_mounts_when_it_starts,
+    an_ordinary_user_s_container_gets_mounts_when_its_program_runs,
     a_paused_container_gets_mounts,
     a_stopped_container_and_an_unknown_one_are_refused,
     a_missing_target_on_a_read_only_root_is_told_with_a_way_out,
@@ -214,6 +215,18 @@ fn a_created_container_has_its_mounts_when_it_starts(sb: &Sandbox) {
         container.wait();
         assert_eq!(container.output(), "for the start");
     }
+}
+
+fn an_ordinary_user_s_container_gets_mounts_when_its_program_runs(sb: &Sandbox) {
+    if nix::unistd::geteuid().is_root() {
+        crate::harness::skip("it is about an ordinary user");
+    }
+    let container = sb.create(&sb.bundle().tool(["pause"]).build());
+    let early = add(sb, &container.id, &["type=tmpfs,target=/m"]);
+    early.fails_with(&["linux.namespaces", "not before `start`"]);
+    container.start();
+    crate::killing::wait_until("its program runs", || add(sb, &container.id, &["type=tmpfs,target=/m"]).code == 0);
+    remove(sb, &container.id, &["/m"]).ok();
 }
 
 fn a_paused_container_gets_mounts(sb: &Sandbox) {
