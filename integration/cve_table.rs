@@ -33,7 +33,7 @@ fn place_of(test: &str) -> (PathBuf, &str) {
             let candidates = [format!("src/{path}/tests.rs"), format!("src/{path}.rs"), format!("src/{path}/mod.rs")];
             candidates.into_iter().find(|path| top().join(path).exists()).unwrap_or_default()
         }
-        (None, Some((folder @ ("attacks" | "exec"), subject))) => format!("integration/{folder}/{subject}.rs"),
+        (None, Some((folder @ ("attacks" | "exec" | "live"), subject))) => format!("integration/{folder}/{subject}.rs"),
         (None, _) => format!("integration/{module}.rs"),
     };
     (top().join(place), name)

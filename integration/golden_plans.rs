@@ -15,6 +15,7 @@ use corten::fault::Stage;
 use corten::host::Host;
 use corten::host::cgroups::Layout;
 use corten::plan::exec::{Entered, plan_exec};
+use corten::plan::mounts::{Visited, plan_add};
 use corten::plan::{self, Plan};
 use corten::request::{Mode, Request};
 
@@ -224,6 +225,11 @@ fn every_recorded_config_keeps_the_rules() {
                     .unwrap_or_else(|violations| panic!("{}: {}", path.display(), words(&violations)));
                 planning::check_exec(&plan, &Host::fixture())
                     .unwrap_or_else(|why| panic!("exec, {}: {why}", path.display()));
+                // The mounts of an engine, as those of a container that is there.
+                let visited = Visited { spec: &config.spec, init: 42, group: entered.group };
+                let added = plan_add(&visited, &Host::fixture(), &request)
+                    .unwrap_or_else(|violations| panic!("mounts, {}: {}", path.display(), words(&violations)));
+                planning::check_mounts(&added.plan).unwrap_or_else(|why| panic!("mounts, {}: {why}", path.display()));
             }
             Err(violations) => panic!("{}: {}", path.display(), words(&violations)),
         }

@@ -56,9 +56,8 @@ pub fn shell(sb: &Sandbox, line: &str) -> Output {
 fn prepare(sb: &Sandbox, verb: &str, bundle: &Bundle) {
     sb.call(["delete", "--force", "--regex", ""]).output().ok();
     let (exist, run) = match verb {
-        "state" | "exec" | "spec" | "kill" | "pause" | "resume" | "list" | "ps" | "update" | "events" | "stats" => {
-            (true, true)
-        }
+        "state" | "exec" | "spec" | "kill" | "pause" | "resume" | "list" | "ps" | "update" | "events" | "stats"
+        | "mounts" => (true, true),
         "delete" => (true, false),
         _ => (false, false),
     };

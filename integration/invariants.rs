@@ -364,7 +364,10 @@ const USES: [(&str, &[&str]); 22] = [
         ],
     ),
     ("config", &["error", "fault", "field", "host", "request"]),
-    ("container", &["cgroups", "criu", "error", "fault", "field", "plan", "process", "request", "slots", "sys"]),
+    (
+        "container",
+        &["cgroups", "criu", "error", "fault", "field", "host", "plan", "process", "request", "slots", "sys"],
+    ),
     // `process` for the search of a program.
     ("criu", &["cgroups", "error", "fault", "field", "host", "plan", "process", "rootfs", "sys"]),
     ("error", &["fault", "field"]),

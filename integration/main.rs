@@ -23,6 +23,7 @@ mod joining;
 mod killing;
 mod labels;
 mod lifecycle;
+mod live;
 mod locked;
 mod log;
 mod masks;
@@ -78,6 +79,10 @@ pub const FILES: &[(&str, &[harness::Case])] = &[
     ("killing", killing::CASES),
     ("labels", labels::CASES),
     ("lifecycle", lifecycle::CASES),
+    ("live_attacks", live::attacks::CASES),
+    ("live_faults", live::faults::CASES),
+    ("live_forms", live::forms::CASES),
+    ("live_removal", live::removal::CASES),
     ("locked", locked::CASES),
     ("log", log::CASES),
     ("masks", masks::CASES),

@@ -11,8 +11,9 @@ use corten::config::{Config, parse};
 use corten::host::Host;
 use corten::plan;
 use corten::plan::exec::{Entered, plan_exec};
+use corten::plan::mounts::{Visited, plan_add, plan_retreat};
 use corten::request::{Mode, Request, Resctrl};
-use planning::{check, check_exec, plan_of, request};
+use planning::{check, check_exec, check_mounts, plan_of, request};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Settings, TestCaseError, TestRunner};
 use serde_json::{Value, json};
@@ -305,6 +306,29 @@ fn every_plan_of_an_exec_keeps_the_rules() {
         Ok(())
     });
     assert!(planned.get() > CASES / 2, "only {} of {CASES} could be planned", planned.get());
+}
+
+#[test]
+fn every_plan_of_more_mounts_keeps_the_rules() {
+    let planned = Cell::new(0);
+    run("every_plan_of_more_mounts_keeps_the_rules", |parts| {
+        let config = config(&parts);
+        let (request, host) = adjusted(&parts, &config);
+        let Ok(container) = plan_of(&config, &request, &host) else { return Ok(()) };
+        let visited = Visited { spec: &config.spec, init: 42, group: &container.group };
+        let Ok(added) = plan_add(&visited, &host, &request) else { return Ok(()) };
+        planned.set(planned.get() + 1);
+        check_mounts(&added.plan).map_err(TestCaseError::fail)?;
+        let back = plan_retreat(&visited, &host, &added.plan);
+        let off = |plan: &corten::plan::Plan, steps: &[plan::Step]| {
+            let detach = |step: &&plan::Step| plan::name(&step.op) == "rootfs.DetachMount";
+            assert!(plan.slots >= added.plan.slots);
+            steps.iter().filter(detach).cloned().collect::<Vec<_>>()
+        };
+        prop_assert_eq!(off(&back, &back.stage_two), off(&added.plan, &added.plan.undo));
+        Ok(())
+    });
+    assert!(planned.get() > CASES / 4, "only {} of {CASES} could be planned", planned.get());
 }
 
 /// Planning trusts nothing that validation has said: it refuses on its own, or plans, and does so again the same way.

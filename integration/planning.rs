@@ -3,6 +3,8 @@
 
 #[path = "planning/exec.rs"]
 mod exec;
+#[path = "planning/mounts.rs"]
+mod mounts;
 
 use corten::cgroups::Op as CgroupOp;
 use corten::config::{Config, locate, validate};
@@ -17,6 +19,7 @@ use corten::rootfs::Op as RootfsOp;
 use corten::slots::Slot;
 
 pub use exec::check_exec;
+pub use mounts::check_mounts;
 
 /// A `create` in `/bundle`, with a console socket where the config wants a terminal.
 pub fn request(terminal: bool) -> Request {

@@ -21,6 +21,7 @@ mod duration;
 mod exec;
 mod globals;
 mod launch;
+mod mounts;
 mod refusal;
 mod similar;
 mod update;
@@ -66,6 +67,11 @@ impl Invocation {
                 file => return std::path::absolute(file).ok(),
             },
             Verb::Restore(args) => (&args.bundle, None),
+            Verb::Mounts(args) => match args.what.as_slice() {
+                [stdin] if stdin == "-" => return Some(PathBuf::from("stdin")),
+                [file] => return std::path::absolute(file).ok(),
+                _ => return None,
+            },
             _ => return None,
         };
         std::path::absolute(bundle).ok().map(|bundle| match config {

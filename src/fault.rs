@@ -43,7 +43,7 @@ calls! {
     // Not calls but checks of corten's own, so that a fault can name them.
     FindExecutable = "(search in $PATH)", CheckFilesystem = "(check of the file system)", CheckDevice = "(check of the device)",
     CheckCwd = "(check of the working directory)", CheckNamespace = "(check of the namespace)", CheckCgroup = "(check of the cgroup)", CheckClass = "(check of the class of service)", Hook = "(hook)",
-    CompileFilter = "(compilation of the filter)", CheckTarget = "(check of the mount target)", MapIds = "(newuidmap or newgidmap)", CheckMap = "(check of the id map)", CheckFd = "(check of the inherited descriptor)", Ambient = "prctl(PR_CAP_AMBIENT)",
+    CompileFilter = "(compilation of the filter)", CheckTarget = "(check of the mount target)", CheckMount = "(check of what is mounted)", MapIds = "(newuidmap or newgidmap)", CheckMap = "(check of the id map)", CheckFd = "(check of the inherited descriptor)", Ambient = "prctl(PR_CAP_AMBIENT)",
 }
 
 impl Call {

@@ -73,7 +73,7 @@ impl fmt::Display for Field {
         };
         for (i, segment) in path.split('/').enumerate() {
             let segment = segment.replace("~1", "/").replace("~0", "~");
-            if i > 0 && !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_digit()) {
+            if !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_digit()) {
                 write!(f, "[{segment}]")?;
             } else if segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
                 write!(f, "{}{segment}", if i > 0 { "." } else { "" })?;
@@ -94,6 +94,11 @@ mod tests {
         let field = Field::item("/mounts", 3, "/source");
         assert_eq!(field.to_string(), "mounts[3].source");
         assert_eq!(field.pointer(), "/mounts/3/source");
+    }
+
+    #[test]
+    fn an_element_of_a_list_that_is_the_whole_file_is_a_number_in_brackets() {
+        assert_eq!(Field::recorded("/0/source".to_owned()).to_string(), "[0].source");
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn run(invocation: Invocation) -> ExitCode {
             let config = config.as_deref().zip(bytes.as_deref());
             let context = Context {
                 config,
-                line_of: locate::line_of,
+                line_of: locate::line_in,
                 rootless: Host::probe().rootless(),
                 ..Context::of(verb, id.as_deref())
             };

@@ -5,6 +5,7 @@
 //! property of a runtime, so it stands here where a test can read it, and nowhere else.
 
 pub mod exec;
+pub mod mounts;
 pub mod restore;
 
 use std::collections::BTreeMap;
@@ -65,6 +66,7 @@ pub fn render(op: &Op) -> String {
         Op::Sync(Point::Mounted) => "let the host run its hooks".to_owned(),
         Op::Sync(Point::Ready) => "tell the host that the container is created".to_owned(),
         Op::Sync(Point::ExecFifo) => "wait for start".to_owned(),
+        Op::Sync(Point::Noted) => "wait until the host has written the mounts down".to_owned(),
         Op::Sync(Point::Recorded) => "wait until the container is on record".to_owned(),
     }
 }
@@ -103,11 +105,14 @@ pub enum Point {
     /// The init of a `run` waits until the host has written down who it is, so that no program ever runs of which,
     /// when corten is killed at a bad moment, nobody knows.
     Recorded,
+    /// What `mounts` has a child do is done: it waits until the host has written down what is mounted now, and takes all
+    /// back if the host is gone.
+    Noted,
 }
 
 impl Point {
-    pub const ALL: [Point; 6] =
-        [Point::Adopted, Point::Located, Point::Mounted, Point::Ready, Point::ExecFifo, Point::Recorded];
+    pub const ALL: [Point; 7] =
+        [Point::Adopted, Point::Located, Point::Mounted, Point::Ready, Point::ExecFifo, Point::Recorded, Point::Noted];
 }
 
 impl From<namespaces::Op> for Op {

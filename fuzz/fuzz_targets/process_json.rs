@@ -1,11 +1,12 @@
-//! The file of `exec --process`, parsed, judged and planned, and that of `update --resources`, parsed and judged.
+//! The files of `exec --process` and `mounts add`, parsed, judged and planned, and that of `update --resources`, parsed and
+//! judged.
 
 #![no_main]
 
 use std::path::Path;
 
 use corten::config::{parse, validate};
-use corten_fuzz::{choice, complaints_lead_somewhere, exec_plan, host, judge_error, mutate};
+use corten_fuzz::{choice, complaints_lead_somewhere, exec_plan, host, judge_error, mounts_plan, mutate};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
 fn judged(number: u8, bytes: &[u8]) -> String {
@@ -32,7 +33,14 @@ fn judged(number: u8, bytes: &[u8]) -> String {
             error.to_string()
         }
     };
-    format!("{process}{resources}")
+    let mounts = match parse::mounts(Path::new("mounts.json"), bytes) {
+        Ok(mounts) => mounts_plan(mounts, &host(number)),
+        Err(error) => {
+            judge_error(&error);
+            error.to_string()
+        }
+    };
+    format!("{process}{resources}{mounts}")
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -45,6 +53,10 @@ fuzz_target!(|input: &[u8]| {
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max: usize, seed: u32| {
     let full = mutate::full();
-    let template = if seed % 4 == 0 { &full["linux"]["resources"] } else { &full["process"] };
+    let template = match seed % 4 {
+        0 => &full["linux"]["resources"],
+        1 => &full["mounts"],
+        _ => &full["process"],
+    };
     mutate::json(data, size, max, seed, template)
 });

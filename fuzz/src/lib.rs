@@ -21,8 +21,9 @@ use corten::host::Host;
 use corten::host::cgroups::Layout;
 use corten::plan::exec::{Entered, plan_exec};
 use corten::plan::Plan;
+use corten::plan::mounts::{Visited, plan_add};
 use corten::request::{CgroupDriver, Mode, NotifyAddress, NotifySocket, Request, Resctrl};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{Mount, Process, Spec};
 
 /// Hosts, by their number in an input.
 pub fn host(number: u8) -> Host {
@@ -134,6 +135,23 @@ pub fn exec_plan(process: Process, host: &Host) -> String {
         Ok(plan) => {
             planning::check_exec(&plan, host).unwrap_or_else(|why| panic!("{why}"));
             format!("{plan:?}")
+        }
+        Err(violations) => format!("{violations:?}"),
+    }
+}
+
+/// Plans these mounts for a container with all properties that runs; what came of it.
+pub fn mounts_plan(mounts: Vec<Mount>, host: &Host) -> String {
+    let Ok(mut spec) = serde_json::from_value::<Spec>(mutate::full().clone()) else {
+        panic!("the config with everything can't be read")
+    };
+    spec.set_mounts(Some(mounts));
+    let request = Request::new("web", "/bundle", Mode::Exec { detach: true });
+    let visited = Visited { spec: &spec, init: 42, group: &Group::default() };
+    match plan_add(&visited, host, &request) {
+        Ok(added) => {
+            planning::check_mounts(&added.plan).unwrap_or_else(|why| panic!("{why}"));
+            format!("{:?}", added.plan)
         }
         Err(violations) => format!("{violations:?}"),
     }

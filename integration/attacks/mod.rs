@@ -41,16 +41,16 @@ fn snapshot(top: &Path) -> Snapshot {
 }
 
 /// A directory of the host, and what it must still be afterwards. It holds the names that attacks lead to.
-struct Victim {
+pub struct Victim {
     top: PathBuf,
     before: Snapshot,
 }
 
 /// What the victim's files hold; no container may read it.
-const UNTOUCHED: &str = "untouched";
+pub const UNTOUCHED: &str = "untouched";
 
 impl Victim {
-    fn new(sb: &Sandbox) -> Victim {
+    pub fn new(sb: &Sandbox) -> Victim {
         let accounts = format!("root:x:0:0:{UNTOUCHED}:/from/the/host:/bin/sh\n");
         let files = [
             ("file", UNTOUCHED),
@@ -65,12 +65,12 @@ impl Victim {
         Victim { top, before }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.top.join(name)
     }
 
     #[track_caller]
-    fn assert_untouched(&self) {
+    pub fn assert_untouched(&self) {
         assert_eq!(snapshot(&self.top), self.before, "something was changed on the host");
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!table.contains(self.top.to_str().unwrap()), "something was mounted on the host");

@@ -88,7 +88,7 @@ fn race(sb: &Sandbox, bundle: &Bundle, victim: &Victim, path: &str, at: &str, hi
 }
 
 /// The same with another way to make a container, which tells whether it came to be.
-fn race_with(bundle: &Bundle, victim: &Victim, path: &str, at: &str, mut make: impl FnMut() -> bool) {
+pub fn race_with(bundle: &Bundle, victim: &Victim, path: &str, at: &str, mut make: impl FnMut() -> bool) {
     let place = bundle.in_rootfs(path);
     let links = ["absolute-link", "relative-link"].map(|name| bundle.in_rootfs(name));
     symlink(victim.path(at), &links[0]).unwrap();

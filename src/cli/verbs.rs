@@ -12,6 +12,7 @@ use clap::Args;
 pub use super::checkpoint::{CheckpointArgs, RestoreArgs};
 pub use super::exec::ExecArgs;
 pub use super::launch::{CreateArgs, LaunchArgs, RunArgs};
+pub use super::mounts::{MountsAction, MountsArgs, ShortForm};
 pub use super::update::UpdateArgs;
 use super::{Entry, augment, read_as};
 use crate::error::Error;
@@ -31,7 +32,10 @@ macro_rules! verbs {
             /// Whether it brings a process into a container, and so must run from an image that a container can't change
             /// (`seal.rs`). All others are spared the second execve, which costs more than most of them do.
             pub fn enters_a_container(&self) -> bool {
-                match self { $(Verb::$variant(_) => is_marked(&[$(stringify!($mark)),*], "enters")),+ }
+                match self {
+                    Verb::Mounts(args) if args.action == MountsAction::List => false,
+                    $(Verb::$variant(_) => is_marked(&[$(stringify!($mark)),*], "enters")),+
+                }
             }
         }
 
@@ -136,6 +140,13 @@ Examples:
   corten update --pids-limit 200 web
   corten update --memory 64M --memory-swap 64M web
   echo '{\"pids\": {\"limit\": 300}}' | corten update --resources - web";
+    #[enters] Mounts(Box<MountsArgs>) = "mounts", "Add mounts to a container that is there, remove and list them", "\
+Examples:
+  corten mounts add web --mount type=tmpfs,target=/scratch,nosuid,size=16m
+  corten mounts add web --mount type=bind,source=/etc,target=/host/etc,ro
+  echo '[{\"destination\": \"/data\", \"type\": \"bind\", \"source\": \"/etc\", \"options\": [\"ro\"]}]' | corten mounts add web -
+  corten mounts list web
+  corten mounts remove web /scratch /host/etc";
     Events(EventsArgs) = "events", "Print what a container uses and its OOM kills, as lines of JSON", "\
 Examples:
   corten events --stats web                          # once
@@ -203,6 +214,7 @@ impl Verb {
             Verb::Update(args) => Some(&args.id),
             Verb::Checkpoint(args) => Some(&args.id),
             Verb::Restore(args) => Some(&args.id),
+            Verb::Mounts(args) => Some(&args.id),
             Verb::Events(args) => Some(&args.id),
             _ => None,
         }

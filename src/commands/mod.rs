@@ -18,6 +18,7 @@ pub mod kill;
 pub mod launch;
 pub mod list;
 pub mod man;
+pub mod mounts;
 pub mod pause;
 pub mod plan;
 pub mod probe;
@@ -50,6 +51,7 @@ pub fn run(invocation: Invocation, log: &mut Log) -> Result<i32> {
         Verb::List(args) => list::run(&globals, args, log),
         Verb::Ps(args) => ps::run(&globals, args, log),
         Verb::Update(args) => update::run(&globals, *args, log),
+        Verb::Mounts(args) => mounts::run(&globals, *args, log),
         Verb::Events(args) => events::run(&globals, args, log),
         Verb::Stats(args) => stats::run(&globals, args, log),
         Verb::Plan(args) => plan::run(&globals, args, log),

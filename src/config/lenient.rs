@@ -74,6 +74,26 @@ pub fn read<T: DeserializeOwned>(
     if complaints.is_empty() { Err(syntax(strict)) } else { Err(Error::Violations(with_lines(bytes, complaints))) }
 }
 
+/// Reads the file of `mounts add`, a list, which the strict parser refused with `strict`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_mounts<T: DeserializeOwned>(path: &Path, bytes: &[u8], strict: &serde_json::Error) -> Result<T> {
+    let syntax = |line: usize, why: String| Error::Syntax { path: path.to_owned(), line: line.max(1), why };
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(error.line(), error.to_string()))?;
+    if !value.is_array() {
+        return Err(syntax(1, "mounts must be an array, as `mounts` of config.json is one".to_owned()));
+    }
+    schema::drop_nulls(&mut value, &schema::MOUNTS_FILE);
+    if let Some(model) = model(&value) {
+        return Ok(model);
+    }
+    match schema::complaints(&value, &schema::MOUNTS_FILE) {
+        complaints if complaints.is_empty() => Err(syntax(strict.line(), strict.to_string())),
+        complaints => Err(Error::Violations(with_lines(bytes, complaints))),
+    }
+}
+
 /// Takes what is broken out of a document, so that the rest can be validated: the model of the rest and the complaints
 /// about what was taken out. `None` for what is no JSON object. Only `check` uses this: nothing runs from it.
 pub fn salvage<T: DeserializeOwned>(bytes: &[u8], document: &Document) -> Option<(T, Vec<Violation>)> {

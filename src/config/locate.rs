@@ -32,6 +32,13 @@ pub fn line_of(bytes: &[u8], field: &Field) -> Option<usize> {
     find(bytes, field).map(|place| line_at(bytes, place.offset))
 }
 
+/// The same for a file that may be a list of mounts: no property of the container's config is near to anything in there.
+pub fn line_in(bytes: &[u8], field: &Field) -> Option<usize> {
+    let numbered = field.pointer().as_bytes().get(1).is_some_and(u8::is_ascii_digit);
+    let list = bytes.get(skip_space(bytes, 0)) == Some(&b'[');
+    if list && !numbered { None } else { line_of(bytes, field) }
+}
+
 /// Whether config.json gives the property a value; an explicit null says the same as nothing.
 pub fn is_set(bytes: &[u8], field: &Field) -> bool {
     find(bytes, field).is_some_and(|place| place.is_set(bytes))
@@ -423,6 +430,14 @@ mod tests {
             Some(colon) if bytes.get(colon) == Some(&b':') => parse(skip_space(bytes, colon + 1)),
             _ => parse(place.offset),
         }
+    }
+
+    #[test]
+    fn a_list_of_mounts_has_no_line_for_what_is_the_containers() {
+        let bytes = b"[\n{\"source\": 1}]";
+        assert_eq!(line_in(bytes, &Field::at("/0/source")), Some(2));
+        assert_eq!(line_in(bytes, &Field::at("/linux/namespaces")), None);
+        assert_eq!(line_in(b"{}", &Field::at("/linux/namespaces")), Some(1));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use serde::de::DeserializeOwned;
 
 use super::lenient::{self, Document};
@@ -51,6 +51,14 @@ pub fn resources(path: &Path, bytes: &[u8]) -> Result<LinuxResources> {
     let (mut resources, _) = document::<LinuxResources>(path, bytes, &lenient::RESOURCES)?;
     forget_absent_pids_limit(&mut resources, bytes, &Field::RUNTIME);
     Ok(resources)
+}
+
+/// Parses the file of `mounts add` and `mounts remove`. Fields of its violations point into that file: `/0/source`.
+///
+/// # Errors
+/// As [`config`].
+pub fn mounts(path: &Path, bytes: &[u8]) -> Result<Vec<Mount>> {
+    serde_json::from_slice(bytes).or_else(|error| lenient::read_mounts(path, bytes, &error))
 }
 
 fn document<T: DeserializeOwned>(path: &Path, bytes: &[u8], document: &Document) -> Result<(T, Vec<Warning>)> {
@@ -193,6 +201,22 @@ pub(in crate::config) mod tests {
         assert_eq!(error.to_string(), "args: must be an array of strings, not a string");
         let (process, _) = process(Path::new("p.json"), br#"{"args": ["sh"], "cwd": "/"}"#).unwrap();
         assert_eq!(process.user().uid(), 0);
+    }
+
+    #[test]
+    fn a_file_of_mounts_is_judged_in_its_own_terms() {
+        let of = |text: &str| mounts(Path::new("m.json"), text.as_bytes());
+        let list = of(r#"[{"destination": "/a", "source": null, "options": ["ro"]}, {"destination": "/b"}]"#).unwrap();
+        assert_eq!((list.len(), list[0].source().as_deref()), (2, None));
+        match of("[{\"destination\": \"/a\"},\n{\"destination\": 7}]").unwrap_err() {
+            Error::Violations(violations) => {
+                assert_eq!((violations[0].field.pointer(), violations[0].line), ("/1/destination", Some(2)));
+            }
+            other => panic!("{other}"),
+        }
+        for text in [r#"{"mounts": []}"#, "7", ""] {
+            assert!(matches!(of(text).unwrap_err(), Error::Syntax { .. }), "{text}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::field::Field;
 use crate::plan::{Op, Plan};
 use crate::process::hooks::{self, Kind, Place};
 use crate::process::init::Injection;
-use crate::process::launch::{self, Launch, Launched, Milestone};
+use crate::process::launch::{self, Launch, Launched, Milestone, Who};
 use crate::process::page::Page;
 use crate::process::{Op as ProcessOp, handover, report};
 use crate::request::{Mode, Request};
@@ -118,12 +118,13 @@ impl Creation<'_> {
         let notify = self.make_notify(guard).map_err(|error| (error, None))?;
         let take_terminal = record.terminal && self.request.console_socket.is_none();
         let state = record.state_json(Status::Creating);
-        let mut save = |milestone| {
+        let mut save = |milestone: Milestone| {
             match milestone {
                 Milestone::Born(pid) => record.init = Some(Init::probe(pid)?),
                 // A `run` goes on into its program without another stop. Not a moment earlier: whoever takes it for running
                 // may enter it, and until now it was on its way from the host's root to its own.
                 Milestone::Settled => record.creating = false,
+                Milestone::Mounted(_) => return Ok(()),
             }
             guard.save(record)
         };
@@ -132,12 +133,13 @@ impl Creation<'_> {
             plan: self.plan,
             state,
             fifo,
-            exec: false,
+            who: Who::Init,
             init: None,
             cache,
             page,
             injections: self.injections,
             record: &mut save,
+            given: Vec::new(),
         };
         match launch::launch(launch, take_terminal) {
             Ok(launched) => Ok(Launched { notify, ..launched }),

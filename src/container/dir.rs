@@ -33,6 +33,10 @@ pub(super) const STATE_NEXT: &str = "state.json.next";
 pub const STEPS: &str = "steps";
 /// The config.json that the container was created with: the bundle's may be another by now.
 const CONFIG: &str = "config.json";
+/// What `mounts add` has added since.
+const MOUNTS: &str = "mounts.json";
+/// The next one until it is whole.
+const MOUNTS_NEXT: &str = "mounts.json.next";
 /// Directories in a container's directory are of other parts' making; nobody nests them deeper.
 const DEPTH: usize = 8;
 
@@ -82,6 +86,11 @@ impl StateDir {
     /// The bytes of the config.json that the container was created with.
     pub fn read_config(&self) -> Result<Vec<u8>> {
         self.read(CONFIG)
+    }
+
+    /// The bytes of what `mounts add` has left, if it has.
+    pub(super) fn read_mounts(&self) -> Result<Option<Vec<u8>>> {
+        if self.has(MOUNTS)? { self.read(MOUNTS).map(Some) } else { Ok(None) }
     }
 
     /// Reads a file of corten's own.
@@ -210,6 +219,13 @@ impl Locked {
     /// Keeps the config.json that the container is created with.
     pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
         self.write(CONFIG, bytes)
+    }
+
+    /// Replaces what `mounts add` has left at once, as [`Locked::save`] does.
+    pub(super) fn save_mounts(&self, bytes: &[u8]) -> Result<()> {
+        self.write(MOUNTS_NEXT, bytes)?;
+        let renamed = renameat(&self.dir.fd, MOUNTS_NEXT, &self.dir.fd, MOUNTS);
+        renamed.during(Call::Rename).doing(|| format!("write {}", self.child(MOUNTS)))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {

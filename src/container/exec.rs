@@ -13,7 +13,7 @@ use crate::error::{Doing, Error, Result};
 use crate::plan::{Op, Plan};
 use crate::process::Op as ProcessOp;
 use crate::process::init::Injection;
-use crate::process::launch::{self, Launch, Launched, Milestone};
+use crate::process::launch::{self, Launch, Launched, Milestone, Who};
 use crate::sys::wait;
 
 /// A container that can be entered, held by its init.
@@ -66,7 +66,7 @@ impl Entrance {
             self.init.pidfd().map(|fd| fd.try_clone_to_owned()).transpose().doing(|| "hold the container's init")?;
         let init = init.map(IntoRawFd::into_raw_fd);
         let mut born = None;
-        let mut record = |milestone| match milestone {
+        let mut record = |milestone: Milestone| match milestone {
             Milestone::Born(pid) => {
                 born = Some(pid);
                 Ok(())
@@ -74,17 +74,19 @@ impl Entrance {
             // Had somebody else got its pid meanwhile, then what was found by that number was not the container's.
             Milestone::Settled if self.gone()? => Err(self.stopped()),
             Milestone::Settled => settled(),
+            Milestone::Mounted(_) => Ok(()),
         };
         let launch = Launch {
             plan,
             state: self.record.state_json(self.status),
             fifo: None,
             init,
-            exec: true,
+            who: Who::Exec,
             cache: Some(self.dir.root()),
             page: None,
             injections,
             record: &mut record,
+            given: Vec::new(),
         };
         launch::launch(launch, take_terminal).map_err(|failure| {
             undo(plan, failure.pid, born, warnings);

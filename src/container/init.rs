@@ -62,6 +62,12 @@ pub struct LiveInit {
 }
 
 impl LiveInit {
+    /// A second hold on the same process.
+    pub fn try_clone(&self) -> Result<LiveInit> {
+        let pidfd = self.pidfd.as_ref().map(OwnedFd::try_clone).transpose().doing(|| "hold the container's init")?;
+        Ok(LiveInit { init: self.init, pidfd })
+    }
+
     pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }

@@ -1,9 +1,10 @@
 //! The life cycle on disk: what `create` leaves behind and what `start`, `state`, `kill`, `delete` and `list` do with
 //! it. These verbs never read config.json again; everything they need stands in the container's `state.json`.
 //!
-//! Locks: `create`, `start`, `pause`, `resume`, `update`, `checkpoint`, `restore` and `delete` hold the container's lock from their first look to
-//! their last effect, so two of them never overlap. `state`, `list`, `ps`, `kill` and `exec` take no lock: they must answer
-//! (and end a container) while a slow hook holds up one of the others.
+//! Locks: `create`, `start`, `pause`, `resume`, `update`, `checkpoint`, `restore`, `delete` and the two of `mounts` that change
+//! something hold the container's lock from their first look to their last effect, so two of them never overlap. `state`,
+//! `list`, `ps`, `kill`, `exec` and `mounts list` take no lock: they must answer (and end a container) while a slow hook holds
+//! up one of the others.
 
 pub mod checkpoint;
 pub mod create;
@@ -17,6 +18,7 @@ mod fixture;
 pub mod id;
 pub mod init;
 pub mod kill;
+pub mod mounts;
 pub mod notify;
 mod oom;
 pub mod pause;

@@ -74,6 +74,7 @@ pub enum Verb {
     Resume,
     Update,
     Checkpoint,
+    Mounts,
 }
 
 /// Says no with the words that engines match (containerd: `container not running`).
@@ -106,8 +107,8 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
         (Verb::Pause, Creating | Paused | Stopped) => NOT_RUNNING.to_owned(),
         (Verb::Resume, Paused) => return Ok(()),
         (Verb::Resume, Creating | Created | Running | Stopped) => NOT_PAUSED.to_owned(),
-        (Verb::Update, Created | Running | Paused) => return Ok(()),
-        (Verb::Update, Creating | Stopped) => NOT_RUNNING.to_owned(),
+        (Verb::Update | Verb::Mounts, Created | Running | Paused) => return Ok(()),
+        (Verb::Update | Verb::Mounts, Creating | Stopped) => NOT_RUNNING.to_owned(),
         (Verb::Checkpoint, Running | Paused) => return Ok(()),
         (Verb::Checkpoint, Creating | Created | Stopped) => {
             format!("Container cannot be checkpointed in {name} state")
@@ -127,7 +128,7 @@ mod tests {
         let not_paused = "container not paused";
         // Columns: creating, created, running, paused, stopped.
         #[rustfmt::skip]
-        let table: [(Verb, [&str; 5]); 10] = [
+        let table: [(Verb, [&str; 5]); 11] = [
             (Verb::Start, [
                 "cannot start a container in the creating state", OK, "cannot start an already running container",
                 "cannot start a container in the paused state", "cannot start a container that has stopped",
@@ -153,6 +154,7 @@ mod tests {
                 "Container cannot be checkpointed in created state", OK, OK,
                 "Container cannot be checkpointed in stopped state",
             ]),
+            (Verb::Mounts, [not_running, OK, OK, OK, not_running]),
         ];
         for (verb, row) in table {
             for (status, expected) in Status::ALL.into_iter().zip(row) {

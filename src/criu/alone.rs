@@ -95,7 +95,7 @@ mod tests {
 
     fn mounted(dir: &Path) -> bool {
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        crate::host::mountinfo::parse(&text).iter().any(|mount| mount.point == dir)
+        crate::host::mountinfo::parse(text.as_bytes()).iter().any(|mount| mount.target == dir)
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::sys::{path, socket};
 pub fn mounts(pid: i32, attached: &[Attached], cgroup_namespace: bool) -> Result<Mounts> {
     let read = |whose: &str| {
         let file = format!("/proc/{whose}/mountinfo");
-        fs::read_to_string(&file).map(|text| mountinfo::parse(&text)).doing(|| format!("read {file}"))
+        fs::read_to_string(&file).map(|text| mountinfo::parse(text.as_bytes())).doing(|| format!("read {file}"))
     };
     let own = read(&pid.to_string())?;
     let host = read("self")?.into_iter().map(|mount| mount.device).collect();
@@ -37,12 +37,12 @@ pub fn mounts(pid: i32, attached: &[Attached], cgroup_namespace: bool) -> Result
 
 /// The mount that begins at this place of the container, if one does: the container may have taken it away, or put another
 /// over it, which then is what the place shows.
-fn mount_at(root: i32, target: &str, own: &[mountinfo::Mount]) -> Option<u64> {
+fn mount_at(root: i32, target: &str, own: &[mountinfo::Mounted]) -> Option<u64> {
     let target = CString::new(target).ok()?;
     let place: OwnedFd = socket::own(path::open_in_root(root, &target, libc::O_PATH).ok()?);
     let id = mount_id(&format!("/proc/self/fdinfo/{}", place.as_raw_fd()))?;
     let shown = fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd())).ok()?;
-    own.iter().find(|mount| mount.id == id && mount.point == shown).map(|mount| mount.id)
+    own.iter().find(|mount| mount.id == id && mount.target == shown).map(|mount| mount.id)
 }
 
 /// The line `mnt_id:` of a file below fdinfo (proc_pid_fdinfo(5)).
@@ -107,10 +107,10 @@ mod tests {
 
     #[test]
     fn a_mount_is_found_where_it_begins_and_nowhere_below() {
-        let own = mountinfo::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap());
+        let own = mountinfo::parse(&fs::read("/proc/self/mountinfo").unwrap());
         let root = File::open("/").unwrap();
         let at = |place: &str| mount_at(root.as_raw_fd(), place, &own);
-        let proc = own.iter().rfind(|mount| mount.point.as_os_str() == "/proc").unwrap();
+        let proc = own.iter().rfind(|mount| mount.target.as_os_str() == "/proc").unwrap();
         assert_eq!(at("/proc"), Some(proc.id));
         assert_eq!(at("/proc/sys/kernel/../../../proc"), Some(proc.id));
         assert_eq!(at("/proc/self"), None, "inside of a mount");

@@ -49,6 +49,8 @@ static RULES: &[Rule] = &[
     rule(Errno::EINVAL, &[Call::Setns], "", Anyone, "the path doesn't lead to a namespace of this type, or the process is in that user namespace already"),
     rule(Errno::EPERM, &[Call::Setns], "", Rootless, "joining a namespace takes CAP_SYS_ADMIN in the user namespace that owns it; an ordinary user enters a container of his when its program runs, not before `start`"),
     rule(Errno::EPERM, &[Call::Setns], "", Anyone, "joining a namespace takes CAP_SYS_ADMIN in the user namespace that owns it"),
+    rule(Errno::EBUSY, &[Call::CheckNamespace], "", Anyone, "the container is in corten's own mount namespace, so that a mount in it would be the host's"),
+    rule(Errno::EACCES, &[Call::Open], "/linux/namespaces", Rootless, "an ordinary user enters a container of his when its program runs, not before `start`"),
     rule(Errno::EINVAL, &[Call::CheckNamespace], "", Anyone, "the path must be a namespace of this type, such as /proc/PID/ns/net: `readlink` shows what it is, and for a bind mount `findmnt`"),
     rule(Errno::ENOENT, &[Call::Open, Call::Openat2, Call::Stat], "/linux/namespaces", Anyone, "the process that the namespace belonged to has ended, or nobody has made the namespace yet (`ip netns add`, `unshare`)"),
     rule(Errno::EPERM, &[Call::MapIds], "/linux/uidMappings", Anyone, "newuidmap allows the caller's own id and the ranges that /etc/subuid gives to the caller, by a line such as `NAME:100000:65536`: see subuid(5)"),
@@ -66,7 +68,9 @@ static RULES: &[Rule] = &[
     rule(Errno::EBUSY, &[Call::PivotRoot], "", Anyone, "root.path must not be the host's own root"),
     rule(Errno::ENOENT, PATHS, "/root", Anyone, "root.path is relative to the bundle; `corten spec --with-rootfs` makes a root file system to start from"),
     rule(Errno::EROFS, &[Call::Mkdir, Call::Mknod, Call::Open, Call::Openat2], "", Anyone, "the place doesn't exist and the file system is read-only: make it in the image"),
-    rule(Errno::ENOENT, PATHS, "/mounts", Anyone, "the source of a bind mount must exist on the host before `create`"),
+    rule(Errno::ENOENT, PATHS, "/mounts", Anyone, "the source of a bind mount must exist on the host first"),
+    rule(Errno::ENOSYS, &[Call::OpenTree, Call::Fsopen, Call::MoveMount], "", Anyone, "mounting in a container that is there takes open_tree(2) and the calls beside it, which a seccomp filter around corten may hide"),
+    rule(Errno::ENOSYS, &[Call::Statx], "", Anyone, "telling one mount from another takes Linux 5.8"),
     rule(Errno::ENODEV, MOUNTS, "", Anyone, "this kernel doesn't know the file system type: /proc/filesystems lists the known ones"),
     rule(Errno::ENOTBLK, MOUNTS, "/mounts", Anyone, "this file system type needs a block device as its source; for a directory use type `bind`"),
     rule(Errno::ENOTDIR, &[], "/mounts", Anyone, "a directory mounts on a directory only, and a file on a file: look at both ends"),
@@ -159,7 +163,12 @@ static RULES: &[Rule] = &[
 /// The next step for an error; empty when there is nothing to add.
 pub fn find(error: &Error, field: Option<&Field>, trouble: Option<Trouble>, rootless: bool) -> &'static str {
     if let Some(trouble) = trouble {
-        let pointer = field.map(Field::pointer).unwrap_or_default();
+        // The other two ways in which a mount is asked for: in a list of them, and by a flag.
+        let pointer = match field.map(Field::pointer).unwrap_or_default() {
+            "--mount" => "/mounts",
+            listed if listed.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => "/mounts",
+            pointer => pointer,
+        };
         let fits = |rule: &&Rule| {
             rule.errno == trouble.errno
                 && (rule.calls.is_empty() || rule.calls.contains(&trouble.call))

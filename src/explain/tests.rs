@@ -29,7 +29,7 @@ fn a_failed_step_names_the_property_its_line_the_call_and_the_next_step() {
         report.text(),
         "corten: create web: mounts[3].source: bind /nonexistent/src on /data: open_tree: No such file or directory\n\
          \x20       config.json line 214\n\
-         \x20 hint: the source of a bind mount must exist on the host before `create`\n"
+         \x20 hint: the source of a bind mount must exist on the host first\n"
     );
     assert_eq!((report.call, report.errno), (Some("open_tree"), Some(2)));
     assert_eq!(report.field, Some(Field::item("/mounts", 3, "/source")));

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::mountinfo::unescape;
+use super::mountinfo::path;
 
 /// The hierarchies that the caller can reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl Mount<'_> {
         let fstype = what.next().filter(|fstype| fstype.starts_with("cgroup"))?;
         let options = what.nth(1)?;
         let mut place = place.split(' ').skip(3);
-        Some(Mount { root: unescape(place.next()?), path: unescape(place.next()?), fstype, options })
+        Some(Mount { root: path(place.next()?.as_bytes()), path: path(place.next()?.as_bytes()), fstype, options })
     }
 
     /// Those of its options that are in the list.

@@ -1,7 +1,7 @@
 //! The effects of this domain on the host before clone, and in stage one after clone. What the host does to the fresh
 //! child stands in `adopt.rs`.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
@@ -22,9 +22,30 @@ pub fn apply_host(op: &Op, slots: &mut Slots) -> Effect {
             slots.put(*slot, fd);
             check_kind(fd, *kind)
         }
+        Op::OpenInit { kind, file, slot, apart } => open_init(*kind, file, *slot, *apart, slots),
         Op::BearInPid { files } => join_init(Kinds(Kind::Pid.flag()), files, slots),
         _ => Err(misplaced()),
     }
+}
+
+/// Opens a namespace of the container's init, which must still be there afterwards: else the file may have been that of a
+/// process that has only got its pid.
+fn open_init(kind: Kind, file: &CStr, slot: Slot, apart: bool, slots: &mut Slots) -> Effect {
+    let proc = slots.get(Slot::HOST_PROC)?;
+    let fd = path::open(proc, file, libc::O_RDONLY, 0)?;
+    slots.put(slot, fd);
+    slots.find(Slot::INIT).map_or(Ok(()), wait::check_pidfd)?;
+    check_kind(fd, kind)?;
+    if apart {
+        // The only kind that is asked so.
+        let own = path::open(proc, c"self/ns/mnt", libc::O_RDONLY, 0)?;
+        let (theirs, ours) = (file::fstat(fd)?, file::fstat(own)?);
+        file::close(own);
+        if (theirs.dev, theirs.ino) == (ours.dev, ours.ino) {
+            return Err(Trouble::new(Call::CheckNamespace, Errno::EBUSY));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a file that is no namespace, or one of another kind. nsfs answers for itself, so a file that only looks

@@ -148,6 +148,9 @@ pub enum Op {
     /// Join these namespaces of the container whose init stands in [`Slot::INIT`], all at once; by their files, one by one
     /// in this order, where the kernel can't.
     JoinInit { kinds: Kinds, files: Vec<(Kind, CString)> },
+    /// Host: open a namespace of the container whose init stands in [`Slot::INIT`]. `file` is below the host's /proc.
+    /// `apart`: it must not be corten's own.
+    OpenInit { kind: Kind, file: CString, slot: Slot, apart: bool },
     /// Make new namespaces for the caller (for pid and time: for its children).
     Unshare { kinds: Kinds },
     /// Become this id of the user namespace, with all capabilities in it.
@@ -180,6 +183,7 @@ pub fn render(op: &Op) -> String {
         Op::Join { kind, .. } => format!("join the {} namespace", kind.name()),
         Op::BearInPid { .. } => "have the child born in the container's pid namespace".to_owned(),
         Op::JoinInit { kinds, .. } => format!("join the container's namespaces: {}", kinds.list()),
+        Op::OpenInit { kind, .. } => format!("open the container's {} namespace", kind.name()),
         Op::Unshare { kinds } => format!("make new namespaces: {}", kinds.list()),
         Op::Become { uid, gid } => format!("become uid {uid} gid {gid} of the user namespace"),
         Op::BecomeItsRoot => "become root of the user namespace".to_owned(),

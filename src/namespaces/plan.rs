@@ -2,6 +2,7 @@
 //! is needed. Pure; the table is tested for every combination of eight kinds that are kept, new or joined.
 
 pub mod entry;
+pub mod visit;
 
 use std::ffi::CString;
 

@@ -75,6 +75,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
                 slots.take(slot).into_iter().for_each(file::close);
             }
         }
+        Op::CloseStdio => (0..3).for_each(file::close),
         Op::NewSession => identity::new_session()?,
         Op::SessionKeyring { name } => property::new_session_keyring(name)?,
         Op::Terminal { rows, columns, owner } => console::apply(slots, *rows, *columns, *owner)?,

@@ -19,7 +19,7 @@ use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::exec::Image;
 use crate::sys::seccomp::{self, Instruction};
-use crate::sys::{descriptor, file, mount, path};
+use crate::sys::{descriptor, file, kernel, mount, path};
 use crate::{cgroups, namespaces, rootfs};
 
 /// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
@@ -84,17 +84,27 @@ impl Init<'_> {
         }
     }
 
-    fn fail(&self, stage: Stage, step: u16, trouble: Trouble) -> ! {
+    fn fail(&mut self, stage: Stage, step: u16, trouble: Trouble) -> ! {
         let mut fault = Fault::new(stage, step, trouble);
         fault.detail = *self.detail;
         if let (Call::Fsconfig | Call::Fsmount, Some(context)) = (trouble.call, self.slots.find(Slot::REFUSED)) {
             mount::fs_messages(context, &mut fault.detail);
         }
+        self.retreat();
         self.page.set_fault(&fault);
         if let Some(control) = self.slots.find(Slot::CONTROL) {
             let _ = Message::Failed(fault).send(control);
         }
         clone::exit_now(1)
+    }
+
+    /// Takes off what it has mounted in a container that is there: the host may be what is gone.
+    fn retreat(&mut self) {
+        for step in &self.plan.undo {
+            if let Op::Rootfs(op) = &step.op {
+                let _ = rootfs::apply::apply(op, &mut self.slots);
+            }
+        }
     }
 
     fn step(&mut self, step: &Step) -> Effect<Outcome> {
@@ -121,6 +131,7 @@ impl Init<'_> {
                 self.image.set_home(self.home.get(..len).unwrap_or(b"/"))?;
             }
             ProcessOp::HandOver => self.hand_over()?,
+            ProcessOp::AnnounceMount { mount, held } => self.announce(*mount, *held)?,
             ProcessOp::FindExecutable { .. } => self.found = executable::find(&self.plan.exec.candidates)?,
             ProcessOp::LoadFilter { flags, announce } => self.load_filter(*flags, *announce)?,
             ProcessOp::StartHook { index, .. } => {
@@ -167,6 +178,17 @@ impl Init<'_> {
         }
     }
 
+    /// Sends the host a mount that isn't attached yet, and keeps it. By descriptor: whatever becomes of it, it is this one.
+    fn announce(&mut self, mount: Slot, held: Slot) -> Effect {
+        if kernel::lacks(kernel::NEW_MOUNT_API) {
+            // What stands in the slot is the source itself.
+            return Err(Trouble::new(Call::OpenTree, Errno::ENOSYS));
+        }
+        let fd = file::dup(self.slots.get(mount)?)?;
+        self.slots.put(held, fd).into_iter().for_each(file::close);
+        Message::Mount(held.0).send_with_descriptor(self.slots.get(Slot::CONTROL)?, fd)
+    }
+
     /// Sends the host this process's namespaces and root. A kind that the kernel lacks has nothing to enter.
     fn hand_over(&self) -> Effect {
         let (control, proc) = (self.slots.get(Slot::CONTROL)?, self.slots.get(Slot::HOST_PROC)?);
@@ -194,7 +216,7 @@ impl Init<'_> {
                 Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
                 self.await_given()
             }
-            Point::Mounted => {
+            Point::Mounted | Point::Noted => {
                 Message::At(point).send(self.slots.get(Slot::CONTROL)?)?;
                 self.await_go()
             }

@@ -1,7 +1,7 @@
 //! The host's side of a launch: takes the host's steps, clones the child, answers it at the points where both meet,
 //! and turns whatever goes wrong into one error, with nothing left behind.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
@@ -24,6 +24,8 @@ use crate::slots::{Slot, Slots};
 use crate::sys::clone::{self, Side};
 use crate::sys::{file, pidfd, socket, wait};
 
+pub use crate::process::milestone::{Announced, Milestone, Who};
+
 /// What a launch is given beside the plan.
 pub struct Launch<'a> {
     pub plan: &'a Plan,
@@ -31,9 +33,8 @@ pub struct Launch<'a> {
     pub state: StateJson,
     /// The exec fifo, opened for reading and writing, when the init is to wait for `start`.
     pub fifo: Option<RawFd>,
-    /// One more process enters a container; `state` is the container's own then.
-    pub exec: bool,
-    /// A pidfd of that container's init, where the kernel has such.
+    pub who: Who,
+    /// A pidfd of the init of the container that is entered, where the kernel has such.
     pub init: Option<RawFd>,
     /// The state root, where compiled filters are kept.
     pub cache: Option<BorrowedFd<'a>>,
@@ -42,15 +43,8 @@ pub struct Launch<'a> {
     pub injections: &'a [Injection],
     /// Told as soon as they are there, so that nothing is left behind unknown.
     pub record: &'a mut dyn FnMut(Milestone) -> Result,
-}
-
-/// How far a launch has come, for who keeps the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Milestone {
-    /// There is a process, in the host's pid namespace: stage one, and with a second fork once more the init itself.
-    Born(i32),
-    /// It has set itself up, and goes on into its program with the next word: until now it may have been anywhere.
-    Settled,
+    /// Given to the child, in these slots.
+    pub given: Vec<Announced>,
 }
 
 /// A container's init that has come as far as it was to.
@@ -75,11 +69,13 @@ pub struct Failure {
     pub error: Error,
     /// Not yet reaped; `None` when there is none to kill.
     pub pid: Option<i32>,
+    /// What it may have attached.
+    pub mounts: Vec<Announced>,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { error, pid: None }
+        Failure { error, pid: None, mounts: Vec::new() }
     }
 }
 
@@ -88,6 +84,9 @@ impl From<Error> for Failure {
 /// `take_terminal`: corten itself gets the terminal's master, as a foreground run does.
 pub fn launch(mut launch: Launch, take_terminal: bool) -> Result<Launched, Failure> {
     let mut slots = Slots::with_room(launch.plan.slots);
+    for Announced { slot, mount } in std::mem::take(&mut launch.given) {
+        slots.put(slot, mount.into_raw_fd());
+    }
     let result = launch.prepare(&mut slots, take_terminal);
     match result {
         Ok(room) => launch.run(slots, room),
@@ -142,12 +141,13 @@ impl Launch<'_> {
             slots,
             handed: Vec::new(),
             devices: Devices::default(),
+            mounts: Vec::new(),
             agent,
             warnings,
         };
         let result = talk.run();
         let (pid, reaped, warnings) = (talk.pid, talk.reaped, std::mem::take(&mut talk.warnings));
-        let devices = std::mem::take(&mut talk.devices);
+        let (devices, mounts) = (std::mem::take(&mut talk.devices), std::mem::take(&mut talk.mounts));
         talk.slots.filled().for_each(file::close);
         talk.agent.into_iter().for_each(file::close);
         file::close(control);
@@ -155,7 +155,7 @@ impl Launch<'_> {
         match result {
             Ok(()) => Ok(Launched { pid, console, notify: None, devices, warnings, page }),
             // A pid that has been reaped may be a stranger's by now.
-            Err(error) => Err(Failure { error, pid: (!reaped).then_some(pid) }),
+            Err(error) => Err(Failure { error, pid: (!reaped).then_some(pid), mounts }),
         }
     }
 
@@ -174,7 +174,7 @@ impl Launch<'_> {
 
     fn clone_error(&self, trouble: Trouble) -> Error {
         let kinds = self.plan.launch.clone;
-        let doing = if self.exec {
+        let doing = if self.who != Who::Init {
             "clone a process into the container".to_owned()
         } else if kinds.is_empty() {
             "clone the init".to_owned()
@@ -186,7 +186,11 @@ impl Launch<'_> {
 
     /// Who it is that is launched, for a sentence.
     fn who(&self) -> &'static str {
-        if self.exec { "exec process" } else { "container init" }
+        match self.who {
+            Who::Init => "container init",
+            Who::Exec => "exec process",
+            Who::Mounts => "mounting process",
+        }
     }
 
     pub(super) fn steps(&self) -> HostSteps<'_> {
@@ -214,6 +218,7 @@ struct Conversation<'a, 'b> {
     /// What the init has handed over of itself: its namespaces and its root.
     handed: Vec<Handed>,
     devices: Devices,
+    mounts: Vec<Announced>,
     warnings: Vec<Warning>,
 }
 
@@ -238,6 +243,13 @@ impl Conversation<'_, '_> {
                     self.go()?;
                 }
                 Some(Message::At(Point::Mounted)) => self.at_mounted()?,
+                Some(Message::Mount(slot)) => {
+                    self.mounts.extend(descriptor.map(|fd| Announced { slot: Slot(slot), mount: socket::own(fd) }))
+                }
+                Some(Message::At(Point::Noted)) => {
+                    (self.launch.record)(Milestone::Mounted(&self.mounts))?;
+                    return self.go();
+                }
                 Some(Message::At(Point::Recorded)) => {
                     self.settle()?;
                     (self.launch.record)(Milestone::Settled)?;
@@ -272,9 +284,9 @@ impl Conversation<'_, '_> {
         let failed = |doing, trouble| Error::os(doing, trouble).field(Field::at("/linux/seccomp/listenerPath"));
         let fd = fd.map_err(|trouble| failed("take the listener of the seccomp filter".to_owned(), trouble))?;
         let (Some(agent), Some(listener)) = (self.agent, &self.launch.plan.exec.listener) else { return Ok(()) };
-        let state = match self.launch.exec {
-            true => self.launch.state.clone(),
-            false => StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() },
+        let state = match self.launch.who {
+            Who::Exec | Who::Mounts => self.launch.state.clone(),
+            Who::Init => StateJson { pid: self.pid, status: "creating", ..self.launch.state.clone() },
         };
         seccomp::listener::hand_over(agent, fd.as_raw_fd(), listener, self.pid, &state).map_err(|trouble| {
             failed(format!("hand the seccomp listener to its agent {}", listener.path.display()), trouble)

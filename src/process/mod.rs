@@ -17,6 +17,7 @@ pub mod init;
 pub mod labels;
 pub mod launch;
 pub mod locate;
+pub mod milestone;
 pub mod notify;
 pub mod page;
 pub mod plan;
@@ -103,6 +104,14 @@ pub enum Op {
     Undumpable,
     /// Close what leads to the host: its /proc, and the pidfd of a container's init.
     CloseHost,
+    /// Close stdio, which is the caller's: what only mounts something has no use for it.
+    CloseStdio,
+    /// Give the host a mount that is about to be attached, so that it can be taken off whatever happens to who attaches it.
+    /// `held` keeps it here for the same purpose.
+    AnnounceMount {
+        mount: Slot,
+        held: Slot,
+    },
     /// Give the host what a createContainer hook enters, which an ordinary user's host process can't open by itself.
     HandOver,
     NewSession,
@@ -280,6 +289,8 @@ pub fn render(op: &Op) -> String {
         Op::OomScoreAdjust { value, .. } => format!("set oom_score_adj to {value}"),
         Op::Undumpable => "forbid ptrace until execve".to_owned(),
         Op::CloseHost => "close what leads to the host".to_owned(),
+        Op::CloseStdio => "close stdio".to_owned(),
+        Op::AnnounceMount { .. } => "tell the host which mount comes next".to_owned(),
         Op::HandOver => "hand the namespaces over for the host's hooks".to_owned(),
         Op::NewSession => "start a new session".to_owned(),
         Op::SessionKeyring { name } => format!("join session keyring {}", text(name)),

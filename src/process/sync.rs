@@ -21,6 +21,8 @@ pub enum Message {
     Listener(i32),
     /// Child to host: the descriptor that comes along is this namespace of mine (its CLONE_NEW* flag) or, with 0, my root.
     Handed(i32),
+    /// Child to host: the descriptor that comes along is the mount in this slot, which I am about to attach.
+    Mount(u16),
     /// Host to child: the descriptor that comes along belongs into this slot.
     Given(u16),
     /// Child to host: this went wrong and I go on.
@@ -57,6 +59,7 @@ impl Message {
             Message::Listener(number) => (8, number),
             Message::Handed(kind) => (6, kind),
             Message::Given(slot) => (7, slot.into()),
+            Message::Mount(slot) => (9, slot.into()),
         };
         bytes[..4].copy_from_slice(&kind.to_ne_bytes());
         bytes[4..8].copy_from_slice(&value.to_ne_bytes());
@@ -83,6 +86,7 @@ impl Message {
             6 => Some(Message::Handed(value)),
             8 => Some(Message::Listener(value)),
             7 => u16::try_from(value).ok().map(Message::Given),
+            9 => u16::try_from(value).ok().map(Message::Mount),
             _ => None,
         }
     }
@@ -132,6 +136,7 @@ mod tests {
             Message::Listener(9),
             Message::Handed(0),
             Message::Given(9),
+            Message::Mount(7),
             Message::Warning(fault),
             Message::Failed(fault),
         ]

@@ -51,6 +51,12 @@ pub enum Op {
     AttachTree(Box<Attachment>),
     /// Mount a new file system inside the root.
     MountFilesystem(Box<Filesystem>),
+    /// Make a new file system and leave its mount detached in a slot, for a container that runs.
+    MakeFilesystem { filesystem: Box<Filesystem>, slot: Slot },
+    /// Take a handle on a mount of the container: what is on top at its place must be this one.
+    FindMount(Box<Place>),
+    /// Take a mount off, with all that is mounted on it and below. `lenient`: it may not be there, or no longer.
+    DetachMount { mount: Slot, destination: CString, lenient: bool },
     /// Give the root directory of a message queue's file system an SELinux label: its one superblock is there before it
     /// is mounted, and refuses a label as an option.
     LabelQueues { path: CString, label: CString },
@@ -170,6 +176,18 @@ pub struct IdLine {
     pub inside: u32,
     pub outside: u32,
     pub length: u32,
+}
+
+/// Where a mount of the container is, and which it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Absolute path inside the container, without symbolic links.
+    pub path: CString,
+    /// As in /proc/PID/mountinfo.
+    pub id: u64,
+    /// `None` before Linux 6.8, or where it isn't known: then `id` decides.
+    pub unique: Option<u64>,
+    pub slot: Slot,
 }
 
 /// A place inside the root.

@@ -40,6 +40,15 @@ pub fn render(op: &Op) -> String {
             let (source, place) = (show_source(fs), show(&fs.target.path));
             format!("mount {}{source} on {place}{}", show(&fs.fstype), show_finish(&fs.finish, show_data(&fs.data)))
         }
+        Op::MakeFilesystem { filesystem: fs, .. } => format!(
+            "make {}{} for {}{}",
+            show(&fs.fstype),
+            show_source(fs),
+            show(&fs.target.path),
+            show_finish(&fs.finish, show_data(&fs.data))
+        ),
+        Op::FindMount(place) => format!("find the mount on {}", show(&place.path)),
+        Op::DetachMount { destination, .. } => format!("unmount {}", show(destination)),
         Op::Remount(remount) => {
             format!("remount {}{}", show(&remount.target.path), show_finish(&remount.finish, show_data(&remount.data)))
         }
@@ -150,7 +159,7 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             Some("the host has another file there; in a user namespace devices are bound from the host")
         }
         (Op::TakeTree(tree), ENOENT) if tree.cgroup.is_some() => Some(CGROUP_GONE),
-        (Op::TakeTree(_), ENOENT) => Some("the source of a bind mount must exist on the host before `create`"),
+        (Op::TakeTree(_), ENOENT) => Some("the source of a bind mount must exist on the host first"),
         (Op::TakeTree(_), EINVAL) => Some(
             "the source has mounts below it that a user namespace locks (use rbind), or it stands on an unbindable mount",
         ),
@@ -162,6 +171,12 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             Some("idmapped mounts need root in the user namespace that owns the file system")
         }
         (Op::MountFilesystem(fs), _) => filesystem_hint(fs, trouble),
+        (Op::AttachTree(_), EBADF) if call == Call::None => Some(
+            "without mount_setattr(2) (Linux 5.12) the flags of a file's mount are changed through /proc, which is out of reach where a proc is added as well: add the two one after the other",
+        ),
+        (Op::AttachTree(_), EROFS) if matches!(call, Call::Mkdir | Call::Mknod) => Some(
+            "the target doesn't exist, and the file system that it would be made on is read-only (root.readonly): choose one that exists, or make it in the image",
+        ),
         (Op::AttachTree(attachment), _) => match (attachment.target.kind, call, errno) {
             (TargetKind::Proc, Call::CheckFilesystem, _) => Some("only a procfs may be mounted on /proc"),
             (_, Call::CheckTarget, ENOTDIR) => {
@@ -173,6 +188,14 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             ),
             _ => None,
         },
+        (Op::FindMount(_), EBUSY) if call == Call::CheckMount => Some(
+            "something else is mounted over it, or in its place, by the container itself: that has to be unmounted first, in there",
+        ),
+        (Op::FindMount(_), ENOENT | ELOOP | ENOTDIR) => {
+            Some("the container has moved it, or what leads to it, at this moment: try again")
+        }
+        (Op::FindMount(_), ENOSYS) => Some("telling one mount from another takes Linux 5.8"),
+        (Op::MakeFilesystem { filesystem, .. }, _) => filesystem_hint(filesystem, trouble),
         (Op::Remount(_), ENOENT) => Some("a remount changes what an earlier mount has put there"),
         (Op::Remount(_), EINVAL) if call == Call::Fsconfig => {
             Some("the file system refuses an option, or can't change it while it is mounted")

@@ -80,6 +80,31 @@ pub fn magic(fd: RawFd) -> Effect<i64> {
     Ok(statfs.f_type)
 }
 
+/// The ids of the mount that a descriptor stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountId {
+    /// As in /proc/PID/mountinfo; another mount may get it once this one is gone.
+    pub id: u64,
+    /// Never used again. `None` before Linux 6.8.
+    pub unique: Option<u64>,
+}
+
+/// Which mount a descriptor stands on (statx(2)); asks nothing of the file system. ENOSYS before Linux 5.8.
+pub fn mount_id(fd: RawFd) -> Effect<MountId> {
+    /// linux/stat.h
+    const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+    let ask = |mask: u32| -> Effect<Option<u64>> {
+        let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
+        // SAFETY: statx is plain numbers, for which all zero is a value.
+        let mut statx: libc::statx = unsafe { std::mem::zeroed() };
+        // SAFETY: the empty path is NUL-terminated and `statx` is writable for the whole call.
+        checked(Call::Statx, unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &raw mut statx) })?;
+        Ok((statx.stx_mask & mask != 0).then_some(statx.stx_mnt_id))
+    };
+    let id = ask(libc::STATX_MNT_ID)?.ok_or(Trouble::new(Call::Statx, Errno::ENOSYS))?;
+    Ok(MountId { id, unique: ask(STATX_MNT_ID_UNIQUE)? })
+}
+
 /// The ST_ flags of the mount that a descriptor stands on.
 pub fn mount_flags(fd: RawFd) -> Effect<u64> {
     // SAFETY: statvfs is plain numbers, for which all zero is a value.

@@ -155,6 +155,40 @@ pub fn mount_setattr(mount: RawFd, change: Change, recursive: bool) -> Effect {
     checked(Call::MountSetattr, result).map(drop)
 }
 
+/// Whether there is a mount with this unique number in a mount namespace; `None` where the kernel can't tell (before
+/// Linux 6.11).
+pub fn is_in(namespace: RawFd, unique: u64) -> Option<bool> {
+    /// linux/nsfs.h: _IOR(0xb7, 0x5, __u64)
+    const NS_GET_MNTNS_ID: libc::c_ulong = 0x8008_b705;
+    /// statmount(2) has one number on all architectures but alpha.
+    const SYS_STATMOUNT: libc::c_long = 457;
+    /// linux/mount.h: struct mnt_id_req with `mnt_ns_id`.
+    #[repr(C)]
+    struct Wanted {
+        size: u32,
+        spare: u32,
+        mount: u64,
+        param: u64,
+        namespace: u64,
+    }
+    /// What STATMOUNT_MNT_BASIC asks for: the numbers of the mount.
+    const BASIC: u64 = 2;
+    let mut id = 0u64;
+    // SAFETY: the call writes one u64, which `id` is.
+    Errno::result(unsafe { libc::ioctl(namespace, NS_GET_MNTNS_ID, &raw mut id) }).ok()?;
+    let wanted = Wanted { size: size_of::<Wanted>() as u32, spare: 0, mount: unique, param: BASIC, namespace: id };
+    // Larger than struct statmount, of which the answer has the fixed part alone.
+    let mut answer = [0u64; 128];
+    // SAFETY: `wanted` has the size that it names, and the kernel writes no more than the buffer's.
+    let result =
+        unsafe { libc::syscall(SYS_STATMOUNT, &raw const wanted, answer.as_mut_ptr(), size_of_val(&answer), 0) };
+    match Errno::result(result) {
+        Ok(_) => Some(true),
+        Err(Errno::ENOENT) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// mount(2) with MS_ flags.
 pub fn mount(source: Option<&CStr>, target: &CStr, fstype: Option<&CStr>, flags: u64, data: Option<&CStr>) -> Effect {
     // SAFETY: all strings are absent or NUL-terminated and outlive the call.
@@ -166,6 +200,13 @@ pub fn mount(source: Option<&CStr>, target: &CStr, fstype: Option<&CStr>, flags:
 pub fn detach(path: &CStr) -> Effect {
     // SAFETY: `path` is NUL-terminated and outlives the call.
     let result = unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) };
+    checked(Call::Umount, result.into()).map(drop)
+}
+
+/// The same for what a magic link of /proc/self/fd stands for.
+pub fn detach_linked(link: &CStr) -> Effect {
+    // SAFETY: `link` is NUL-terminated and outlives the call.
+    let result = unsafe { libc::umount2(link.as_ptr(), libc::MNT_DETACH) };
     checked(Call::Umount, result.into()).map(drop)
 }
 

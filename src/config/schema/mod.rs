@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::Violation;
 use crate::field::Field;
 
-pub use table::{CONFIG, Kind, PROCESS_FILE, Property, RESOURCES_FILE, Words};
+pub use table::{CONFIG, Kind, MOUNTS_FILE, PROCESS_FILE, Property, RESOURCES_FILE, Words};
 
 /// At most this many complaints are made about one file: it bounds time and memory for a hostile one.
 pub const MOST_COMPLAINTS: usize = 1000;

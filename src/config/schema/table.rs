@@ -78,6 +78,9 @@ pub static CONFIG: Kind = Object(&[
     may("freebsd", Free),
 ]);
 
+/// `mounts` of config.json, and the whole of the file that `mounts add` reads.
+pub static MOUNTS_FILE: Kind = List(&MOUNT);
+
 const MOUNT: Kind = Object(&[
     must("destination", Text),
     may("type", Text),

@@ -81,6 +81,24 @@ pub fn validate_exec(spec: &Spec, request: &Request, host: &Host, config: Option
     found.finish(config.unwrap_or_default())
 }
 
+/// The rules for the mounts that a container is to get, which stand in its spec in the place of its own. `bytes` is the file
+/// they come from, if it is one.
+pub fn validate_mounts(spec: &Spec, request: &Request, host: &Host, bytes: Option<&[u8]>) -> Vec<Violation> {
+    let facts = Facts::new(spec, request, host);
+    let mut found = Findings::default();
+    mounts::check(&facts, &mut found);
+    if let Some(bytes) = bytes {
+        let mut nul = Findings::default();
+        no_nul(bytes, &schema::MOUNTS_FILE, &mut nul);
+        let placed = |found: Violation| Violation {
+            field: Field::recorded(format!("/mounts{}", found.field.pointer())),
+            ..found
+        };
+        found.violations.extend(nul.violations.into_iter().map(placed));
+    }
+    found.violations
+}
+
 /// The rules for the file of `update --resources`; `bytes` is that file.
 pub fn validate_resources(resources: &oci_spec::runtime::LinuxResources, bytes: &[u8]) -> Vec<Violation> {
     let mut found = Findings::default();

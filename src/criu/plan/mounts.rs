@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 
-use crate::host::mountinfo::Mount;
+use crate::host::mountinfo::Mounted;
 use crate::plan::{Op, Plan};
 use crate::rootfs;
 
@@ -46,7 +46,7 @@ const ANEW: [&str; 6] = ["cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs
 /// The container's mounts, and what it takes to judge them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mounts {
-    pub own: Vec<Mount>,
+    pub own: Vec<Mounted>,
     /// The file systems that the host has mounted, by their devices.
     pub host: BTreeSet<String>,
     /// Which mount, by its id, stands at the target of something that the plan attaches: found by looking.
@@ -63,16 +63,16 @@ impl Mounts {
 
     /// For a dump: the place of every mount from outside, and the name it is kept under.
     pub fn external(&self) -> Vec<String> {
-        let root = self.own.iter().find(|mount| mount.point.as_os_str() == "/").map(|mount| mount.device.as_str());
-        let outside = |mount: &Mount| {
+        let root = self.own.iter().find(|mount| mount.target.as_os_str() == "/").map(|mount| mount.device.as_str());
+        let outside = |mount: &Mounted| {
             let anew = ANEW.contains(&mount.fstype.as_str());
             let piece = mount.fstype == "cgroup" && !self.cgroup_namespace && mount.root.as_os_str() != "/";
             let hosts = self.host.contains(&mount.device) && Some(mount.device.as_str()) != root;
             piece || hosts && !anew
         };
         let mut list = Vec::new();
-        for mount in self.own.iter().filter(|mount| mount.point.as_os_str() != "/") {
-            let point = mount.point.to_string_lossy();
+        for mount in self.own.iter().filter(|mount| mount.target.as_os_str() != "/") {
+            let point = mount.target.to_string_lossy();
             match self.found.get(&mount.id) {
                 // A file that is masked by the container's own /dev/null is nothing from outside.
                 Some(name) if self.host.contains(&mount.device) => list.push(format!("mnt[{point}]:{name}")),
@@ -111,8 +111,9 @@ pub fn sources(attached: &[Attached]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn mount(id: u64, device: &str, root: &str, point: &str, fstype: &str) -> Mount {
-        Mount { id, device: device.into(), root: root.into(), point: point.into(), fstype: fstype.into() }
+    fn mount(id: u64, device: &str, root: &str, target: &str, fstype: &str) -> Mounted {
+        let line = format!("{id} 0 {device} {root} {target} rw - {fstype} none rw");
+        crate::host::mountinfo::parse(line.as_bytes()).remove(0)
     }
 
     fn mounts() -> Mounts {
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn a_link_on_the_way_shows_in_the_place_and_not_in_the_name() {
         let mut mounts = mounts();
-        mounts.own[3].point = "/mnt/real".into();
+        mounts.own[3].target = "/mnt/real".into();
         assert!(mounts.external().contains(&"mnt[/mnt/real]:/data".to_owned()));
     }
 

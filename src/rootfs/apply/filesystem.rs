@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::super::options::Attributes;
 use super::super::{Filesystem, Finish, StandIn};
 use super::target::{Kind, open_existing, open_target};
-use super::{attach, copyup, legacy};
+use super::{attach, copyup, fill, legacy};
 use crate::fault::{Call, Effect, Trouble};
 use crate::slots::{Slot, Slots};
 use crate::sys::file::{self, Digits};
@@ -50,6 +50,37 @@ pub(super) fn mount_filesystem(fs: &Filesystem, slots: &mut Slots) -> Effect {
     };
     file::close(target);
     attach::finish(mounted, &fs.finish, slots)
+}
+
+/// Makes a file system for a container that runs: detached, so that it is known before anybody can see it.
+pub(super) fn make_filesystem(fs: &Filesystem, slot: Slot, slots: &mut Slots) -> Effect {
+    kernel::probe_mount_calls();
+    // As above, of a place that is made only when something is mounted there.
+    let covered = match slots.find(Slot::ROOTFS).filter(|_| fs.inherit_mode || fs.copy_up) {
+        Some(root) => open_existing(root, &fs.target.path, fs.target.follow).ok(),
+        None => None,
+    };
+    let inherited = match covered.filter(|_| fs.inherit_mode) {
+        Some(covered) => Some(file::fstat(covered)?.permissions()),
+        None => None,
+    };
+    let mode = inherited.map(Digits::octal);
+    let mode = mode.as_ref().map(Digits::as_cstr);
+    let made = match create(fs, mode, true, slots) {
+        Err(Trouble { errno: Errno::EINVAL, .. }) if fs.without_gid.is_some() => create(fs, mode, false, slots)?,
+        created => created?,
+    };
+    if let Some(namespace) = fs.idmap {
+        attach::map_ids(made, slots.get(namespace)?, false)?;
+    }
+    if let Some(covered) = covered {
+        if fs.copy_up {
+            copyup::fill(covered, made)?;
+        }
+        file::close(covered);
+    }
+    fill(slots, slot, made);
+    Ok(())
 }
 
 /// linux/magic.h

@@ -59,9 +59,22 @@ fn current_attributes(flags: u64) -> u64 {
 
 /// Runs `call` in /proc/self/fd, and in "/" again afterwards: a working directory in the host's procfs must not
 /// outlive this (CVE-2024-21626).
-fn in_self_fd(slots: &Slots, call: impl FnOnce() -> Effect) -> Effect {
+pub(super) fn in_self_fd(slots: &Slots, call: impl FnOnce() -> Effect) -> Effect {
     file::fchdir(slots.get(Slot::SELF_FD)?)?;
     let done = call();
+    file::chdir(c"/")?;
+    done
+}
+
+/// The same for a call on the mount behind one descriptor. Where this /proc is out of reach, a directory is named by
+/// being the working directory.
+fn on_mount(slots: &Slots, at: RawFd, call: impl FnOnce(&CStr) -> Effect) -> Effect {
+    if slots.find(Slot::SELF_FD).is_some() || !file::fstat(at)?.is_dir() {
+        let name = Digits::decimal(at as u32);
+        return in_self_fd(slots, || call(name.as_cstr()));
+    }
+    file::fchdir(at)?;
+    let done = call(c".");
     file::chdir(c"/")?;
     done
 }
@@ -102,8 +115,7 @@ pub(super) fn change(slots: &Slots, at: RawFd, attributes: Attributes) -> Effect
     if wanted & libc::MOUNT_ATTR__ATIME == 0 {
         flags |= libc::MS_RELATIME;
     }
-    let name = Digits::decimal(at as u32);
-    in_self_fd(slots, || mount::mount(None, name.as_cstr(), None, flags, None))
+    on_mount(slots, at, |name| mount::mount(None, name, None, flags, None))
 }
 
 /// Changes a file system's own flags and options; the mount keeps its flags.
@@ -119,8 +131,7 @@ pub(super) fn reconfigure(slots: &Slots, at: RawFd, flags: u64, data: &CStr) -> 
 
 /// Changes how a mount propagates.
 pub(super) fn propagate(slots: &Slots, at: RawFd, flags: u64) -> Effect {
-    let name = Digits::decimal(at as u32);
-    in_self_fd(slots, || mount::mount(None, name.as_cstr(), None, flags, None))
+    on_mount(slots, at, |name| mount::mount(None, name, None, flags, None))
 }
 
 /// Opens the mount that now covers a target: a descriptor from before the mount shows what is below.

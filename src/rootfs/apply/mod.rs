@@ -10,6 +10,7 @@ mod enter;
 mod filesystem;
 mod hide;
 mod legacy;
+mod live;
 mod mask;
 mod node;
 mod root;
@@ -73,6 +74,9 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect {
         Op::LockTree(lock) => attach::lock_tree(lock, slots),
         Op::AttachTree(attachment) => attach::attach_tree(attachment, slots),
         Op::MountFilesystem(filesystem) => filesystem::mount_filesystem(filesystem, slots),
+        Op::MakeFilesystem { filesystem, slot } => filesystem::make_filesystem(filesystem, *slot, slots),
+        Op::FindMount(place) => live::find(place, slots),
+        Op::DetachMount { mount, lenient, .. } => live::detach(*mount, *lenient, slots),
         Op::LabelQueues { path, label } => filesystem::label_queues(path, label, slots),
         Op::Remount(remount) => attach::remount(remount, slots),
         Op::MakeDevice(device) => node::make_device(device, slots),

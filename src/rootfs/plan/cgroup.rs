@@ -203,7 +203,7 @@ impl Planner<'_> {
             without_gid: None,
             inherit_mode: false,
             copy_up: false,
-            stand_in: Some(StandIn::Cgroup { dir: own, cgroup: Cgroup { otherwise } }),
+            stand_in: self.live.is_none().then_some(StandIn::Cgroup { dir: own, cgroup: Cgroup { otherwise } }),
             idmap: None,
             finish,
         };
@@ -221,7 +221,7 @@ impl Planner<'_> {
             destination: target.path.clone(),
             recursive: false,
             follow: false,
-            slave: false,
+            slave: self.live.is_some(),
             device: None,
             cgroup: Some(Cgroup { otherwise }),
             slot,
@@ -229,7 +229,9 @@ impl Planner<'_> {
         let finish = self.finish(index, options, &target, "");
         let attachment =
             Attachment { tree: slot, source, recursive: false, slave: false, target, finish, copy_symlink: false };
-        self.plan.mount.push(Step::new(Op::TakeTree(Box::new(tree)), field.clone()));
+        let take = Step::new(Op::TakeTree(Box::new(tree)), field.clone());
+        if self.live.is_some() && self.takes_sources_early() { &mut self.plan.host } else { &mut self.plan.mount }
+            .push(take);
         self.plan.mount.push(Step::new(Op::AttachTree(Box::new(attachment)), field));
     }
 

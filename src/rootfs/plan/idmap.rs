@@ -3,7 +3,7 @@
 //! In a mount's mappings `containerID` is the id in the file system and `hostID` the id that the mount shows on the
 //! host; a container in a user namespace sees what its own map makes of that.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount};
 
@@ -79,7 +79,8 @@ impl Planner<'_> {
 
     /// Without mappings of its own the mount takes those of the container's user namespace.
     fn mappings_of_container(&mut self, field: Field, mount: &Mount, recursive: bool) -> Option<IdMap> {
-        match self.namespace(LinuxNamespaceType::User).map(|path| path.map(Path::to_owned)) {
+        let own = self.live.map(|init| PathBuf::from(format!("/proc/{init}/ns/user")));
+        match self.namespace(LinuxNamespaceType::User).map(|path| own.or(path.map(Path::to_owned))) {
             None => {
                 self.violate(
                     Violation::new(field, "idmap needs uidMappings and gidMappings, or a user namespace")

@@ -8,6 +8,7 @@ mod cgroup;
 mod device;
 pub mod entry;
 mod idmap;
+pub mod live;
 mod mount;
 mod notify;
 
@@ -50,6 +51,8 @@ struct Planner<'a> {
     host: &'a Host,
     request: &'a Request,
     cgroups: &'a [CgroupDir],
+    /// The init of a container that is there, in the host's pid namespace: its mounts are added to it.
+    live: Option<i32>,
     slots: &'a mut SlotCounter,
     plan: RootfsPlan,
     violations: Vec<Violation>,
@@ -67,8 +70,16 @@ pub fn plan_rootfs(
     cgroups: &[CgroupDir],
     slots: &mut SlotCounter,
 ) -> Result<RootfsPlan, Vec<Violation>> {
-    let mut planner =
-        Planner { spec, host, request, cgroups, slots, plan: RootfsPlan::default(), violations: Vec::new() };
+    let mut planner = Planner {
+        spec,
+        host,
+        request,
+        cgroups,
+        live: None,
+        slots,
+        plan: RootfsPlan::default(),
+        violations: Vec::new(),
+    };
     if planner.namespace(LinuxNamespaceType::Mount).is_some() {
         planner.plan_mounted_root();
     } else {
@@ -104,9 +115,10 @@ impl Planner<'_> {
     }
 
     /// Whether sources are taken on the host: the mapped root of a user namespace may not reach them. A caller without
-    /// privileges can't take them there, and reaches as much inside.
+    /// privileges can't take them there, and reaches as much inside. A container that runs has the host's files out of its
+    /// reach.
     fn takes_sources_early(&self) -> bool {
-        self.in_user_namespace() && self.host.euid == 0
+        (self.in_user_namespace() || self.live.is_some()) && self.host.euid == 0
     }
 
     /// Converts to a C string, or records why not.

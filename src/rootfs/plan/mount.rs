@@ -62,7 +62,11 @@ impl Planner<'_> {
                 let why = "tmpcopyup fills a new tmpfs; this mount is none";
                 self.violate(Violation::new(Field::item("/mounts", index, "/options"), why));
             }
-            if options.remount {
+            if options.remount && self.live.is_some() {
+                let why = "a container that is there gets new mounts, and none that it has is changed: that couldn't be taken back";
+                let hint = "give the new mount all its options at once";
+                self.violate(Violation::new(Field::item("/mounts", index, "/options"), why).hint(hint));
+            } else if options.remount {
                 self.plan_remount(index, bind, options, target);
             } else if bind {
                 self.plan_bind(index, mount, options, target);
@@ -175,7 +179,7 @@ impl Planner<'_> {
             destination: target.path.clone(),
             recursive,
             follow: !(options.source_nofollow || options.copy_symlink),
-            slave: early,
+            slave: early && !self.shares_with_host(),
             device: None,
             cgroup: None,
             slot,
@@ -191,7 +195,7 @@ impl Planner<'_> {
             };
             self.plan.host.push(Step::new(op, field.clone()));
         }
-        if early && idmap.is_none() && !changes_atime(&options) {
+        if early && self.in_user_namespace() && idmap.is_none() && !changes_atime(&options) {
             let here = self.slots.take();
             let follow = !(options.source_nofollow || options.copy_symlink);
             let lock = Lock { tree: slot, here, source: source.clone(), recursive, follow };
@@ -199,7 +203,8 @@ impl Planner<'_> {
         }
         let finish = self.finish(index, &options, &target, "");
         let copy_symlink = options.copy_symlink;
-        let attachment = Attachment { tree: slot, source, recursive, slave: early, target, finish, copy_symlink };
+        let slave = early && !self.shares_with_host();
+        let attachment = Attachment { tree: slot, source, recursive, slave, target, finish, copy_symlink };
         self.plan.mount.push(Step::new(Op::AttachTree(Box::new(attachment)), field));
     }
 
@@ -225,7 +230,8 @@ impl Planner<'_> {
         let queues = if fstype == "mqueue" { self.label_of_queues(&target) } else { None };
         let shares = |kind| !matches!(self.namespace(kind), Some(None));
         let stand_in = match fstype {
-            _ if !self.in_user_namespace() => None,
+            // In a container that runs these paths are its own.
+            _ if !self.in_user_namespace() || self.live.is_some() => None,
             "sysfs" if shares(LinuxNamespaceType::Network) => Some(StandIn::Sysfs),
             "mqueue" if shares(LinuxNamespaceType::Ipc) => Some(StandIn::MessageQueues),
             _ => None,
