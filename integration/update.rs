@@ -26,6 +26,8 @@ pub const CASES: &[Case] = cases![
     every_state_but_stopped_can_be_updated,
     an_update_of_nothing_changes_nothing,
     an_update_leaves_the_record_alone,
+    spec_from_shows_the_limits_as_they_are_and_a_container_of_it_has_them,
+    spec_from_knows_nothing_of_an_update_that_failed,
     devices_are_left_alone_with_a_warning,
     a_wrong_number_is_named_with_its_flag,
     what_is_wrong_in_a_file_is_named_with_its_line,
@@ -342,6 +344,62 @@ fn an_update_leaves_the_record_alone(sb: &Sandbox) {
     let before = record();
     update(sb, &id, &["--pids-limit", "9"]).ok();
     assert_eq!(record(), before);
+}
+
+/// `linux.resources` that `spec --from` writes, and the file it is in, as the config of a bundle.
+fn effective(sb: &Sandbox, id: &str) -> (serde_json::Value, PathBuf) {
+    let bundle = sb.path(&format!("from-{}", sb.number()));
+    fs::create_dir(&bundle).unwrap();
+    sb.call(["spec", "--from", id, "--bundle"]).arg(&bundle).output().ok();
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap();
+    (config["linux"]["resources"].clone(), bundle)
+}
+
+fn spec_from_shows_the_limits_as_they_are_and_a_container_of_it_has_them(sb: &Sandbox) {
+    sb.only_corten("has the flag");
+    let resources = json!({"devices": [{"allow": false, "access": "rwm"}], "memory": {"limit": 64 << 20},
+        "cpu": {"shares": 512, "quota": 50_000, "period": 100_000}, "pids": {"limit": 60}});
+    let container = sb.started(&sb.bundle().set("/linux/resources", resources.clone()).tool(["pause"]).build());
+    let places = Places::of(container.pid());
+    places.dir("memory");
+    assert_eq!(effective(sb, &container.id).0, resources, "as it was created");
+    update(sb, &container.id, &["--memory", "48M"]).ok();
+    update(sb, &container.id, &["--cpu-period", "200000"]).ok();
+    from_stdin(sb, &container.id, &json!({"pids": {"limit": 30}, "cpu": {"quota": 70_000}, "memory": {"limit": 0}}))
+        .ok();
+    let expected = json!({"devices": [{"allow": false, "access": "rwm"}], "memory": {"limit": 48 << 20},
+        "cpu": {"shares": 512, "quota": 70_000, "period": 200_000}, "pids": {"limit": 30}});
+    let (now, bundle) = effective(sb, &container.id);
+    assert_eq!(now, expected);
+    assert_eq!((places.quota().as_str(), places.pids().as_str()), ("70000 200000", "30"));
+    // The files in the words of the first container, since the second is in other directories.
+    let limits = |places: &Places| -> BTreeMap<String, Vec<String>> {
+        let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (file, value) in places.snapshot() {
+            limits.entry(file.file_name().unwrap().to_str().unwrap().to_owned()).or_default().push(value);
+        }
+        limits
+    };
+    let before = limits(&places);
+    container.stop();
+    assert_eq!(effective(sb, &container.id).0, expected, "a stopped container has a config as well");
+    container.verb("delete").ok();
+    let second = sb.started(&crate::harness::Bundle { dir: bundle });
+    assert_eq!(limits(&Places::of(second.pid())), before);
+    assert_eq!(effective(sb, &second.id).0, expected);
+}
+
+fn spec_from_knows_nothing_of_an_update_that_failed(sb: &Sandbox) {
+    sb.only_corten("has the flag");
+    let resources = json!({"pids": {"limit": 60}, "cpu": {"shares": 300}});
+    let container = sb.started(&sb.bundle().set("/linux/resources", resources.clone()).tool(["pause"]).build());
+    // More processes than the kernel counts: refused after the shares were written, and set back.
+    let wrong = json!({"cpu": {"shares": 700}, "pids": {"limit": 1_i64 << 40}});
+    from_stdin(sb, &container.id, &wrong).fails_with(&["nothing was changed"]);
+    assert_eq!(effective(sb, &container.id).0, resources);
+    update(sb, &container.id, &["--pids-limit", "61"]).ok();
+    from_stdin(sb, &container.id, &wrong).fails_with(&["nothing was changed"]);
+    assert_eq!(effective(sb, &container.id).0, json!({"pids": {"limit": 61}, "cpu": {"shares": 300}}));
 }
 
 fn devices_are_left_alone_with_a_warning(sb: &Sandbox) {

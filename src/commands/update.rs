@@ -8,7 +8,7 @@ use crate::cgroups::plan::resources::plan_resources;
 use crate::cgroups::{Group, current};
 use crate::cli::{Globals, UpdateArgs, flag_of};
 use crate::config::{bundle, locate, parse, validate};
-use crate::container::update::{FormerClass, update, update_class};
+use crate::container::update::{Change, FormerClass, update, update_class};
 use crate::container::{ContainerId, Store};
 use crate::error::{Error, Result, Violation, Warning};
 use crate::field::Field;
@@ -25,7 +25,8 @@ pub fn run(globals: &Globals, args: UpdateArgs, log: &mut Log) -> Result<i32> {
     let result = Wanted::read(&args, &mut warnings).and_then(|wanted| {
         // All or nothing: a class's lines are taken all or not at all, and limits are put back when one of them fails.
         let former = update_class(&store, &id, &schemata)?;
-        let updated = update(&store, &id, &|group, warnings| wanted.plan(group, warnings), &mut warnings);
+        let plan = |group: &Group, warnings: &mut Vec<Warning>| wanted.plan(group, warnings);
+        let updated = update(&store, &id, &plan, &schemata, &mut warnings);
         updated.inspect_err(|_| former.iter().for_each(FormerClass::restore))
     });
     warnings.into_iter().for_each(|warning| log.warn(warning));
@@ -79,11 +80,15 @@ impl Wanted {
     }
 
     /// What to write for them.
-    fn plan(&self, group: &Group, warnings: &mut Vec<Warning>) -> Result<Vec<Step>> {
+    fn plan(&self, group: &Group, warnings: &mut Vec<Warning>) -> Result<Change> {
         let planned = plan_resources(&self.limits, &Field::RUNTIME, group, &current::probe(group));
         let limits = planned.map_err(|violations| self.refused(violations))?;
         warnings.extend(limits.warnings.iter().map(|w| Warning::new(self.field(&w.field), w.text.clone())));
-        Ok(limits.into_steps().into_iter().map(|step| Step { field: self.field(&step.field), ..step }).collect())
+        let ignored = limits.ignored.clone();
+        let steps = limits.into_steps().into_iter().map(|step| Step { field: self.field(&step.field), ..step });
+        // Plain values always are a document.
+        let asked = serde_json::to_value(&self.limits).unwrap_or_default();
+        Ok(Change { steps: steps.collect(), asked, ignored })
     }
 
     /// The field in the words of the caller: the flag, or the place in the file.

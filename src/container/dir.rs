@@ -1,4 +1,4 @@
-//! One container's directory in the state root, held by descriptor: `state.json`, `exec.fifo`, `steps`. Nothing here
+//! One container's directory in the state root, held by descriptor: `state.json`, `exec.fifo`, `steps`, copies of configs. Nothing here
 //! follows a symbolic link, and everything is found below the descriptor, so whoever can write into the directory
 //! can't lead corten out of it.
 //!
@@ -33,6 +33,9 @@ pub(super) const STATE_NEXT: &str = "state.json.next";
 pub const STEPS: &str = "steps";
 /// The config.json that the container was created with: the bundle's may be another by now.
 const CONFIG: &str = "config.json";
+/// The parts of that config that `update` has changed since, as they are now.
+const UPDATED: &str = "updated.json";
+const UPDATED_NEXT: &str = "updated.json.next";
 /// Directories in a container's directory are of other parts' making; nobody nests them deeper.
 const DEPTH: usize = 8;
 
@@ -82,6 +85,11 @@ impl StateDir {
     /// The bytes of the config.json that the container was created with.
     pub fn read_config(&self) -> Result<Vec<u8>> {
         self.read(CONFIG)
+    }
+
+    /// What `update` keeps; `None` when nothing was changed since `create`.
+    pub fn read_updated(&self) -> Result<Option<Vec<u8>>> {
+        self.has(UPDATED)?.then(|| self.read(UPDATED)).transpose()
     }
 
     /// Reads a file of corten's own.
@@ -210,6 +218,14 @@ impl Locked {
     /// Keeps the config.json that the container is created with.
     pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
         self.write(CONFIG, bytes)
+    }
+
+    /// Keeps what `update` has changed, once `settle` has succeeded: what can fail of it comes before.
+    pub fn save_updated(&self, bytes: &[u8], settle: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.write(UPDATED_NEXT, bytes)?;
+        settle()?;
+        let doing = || format!("write {}", self.child(UPDATED));
+        renameat(&self.dir.fd, UPDATED_NEXT, &self.dir.fd, UPDATED).during(Call::Rename).doing(doing)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
