@@ -95,12 +95,15 @@ fn a_class_with_other_schemata_is_refused(sb: &Sandbox) {
 
 fn a_group_for_monitoring_is_the_containers_own(sb: &Sandbox) {
     let dir = resctrl(sb);
-    let rdt = json!({"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": true});
-    let container = started(sb, &with(sb, rdt), &dir);
-    let group = dir.join("gold/mon_groups").join(&container.id);
-    assert_eq!(text(group.join("tasks")), container.pid().to_string());
-    sb.call(["delete", "--force", &container.id]).output().ok();
-    assert!(!group.exists() && dir.join("gold").exists());
+    // What runtime-spec 1.2 had two words for is one in 1.3.
+    for property in ["enableMonitoring", "enableCMT", "enableMBM"] {
+        let rdt = json!({"closID": "gold", "schemata": ["L3:0=f"], property: true});
+        let container = started(sb, &with(sb, rdt), &dir);
+        let group = dir.join("gold/mon_groups").join(&container.id);
+        assert_eq!(text(group.join("tasks")), container.pid().to_string(), "{property}");
+        sb.call(["delete", "--force", &container.id]).output().ok();
+        assert!(!group.exists() && dir.join("gold").exists());
+    }
 }
 
 fn hooks_find_the_container_in_its_class(sb: &Sandbox) {
