@@ -1,6 +1,6 @@
-//! One container's directory in the state root, held by descriptor: `state.json`, `exec.fifo`, `steps`, copies of configs. Nothing here
-//! follows a symbolic link, and everything is found below the descriptor, so whoever can write into the directory
-//! can't lead corten out of it.
+//! One container's directory in the state root, held by descriptor: `state.json`, `exec.fifo`, `steps`, copies of configs.
+//! Nothing here follows a symbolic link, and everything is found below the descriptor, so whoever can write into the
+//! directory can't lead corten out of it.
 //!
 //! The lock is flock(2) on the directory itself. A forked child shares it until execve (or until it closes the
 //! descriptor), which is why unlocking is explicit: LOCK_UN ends the lock for all who share it.
