@@ -21,6 +21,11 @@ pub const CASES: &[Case] = cases![
     memory_grows_and_shrinks_with_its_swap,
     no_limit_is_written_as_minus_one,
     a_quota_keeps_its_period,
+    a_reservation_changes,
+    burst_and_idle_change,
+    the_cpus_and_nodes_change,
+    a_real_time_budget_changes_in_version_1,
+    the_weight_of_block_io_changes,
     an_update_with_a_refused_value_changes_nothing,
     a_limit_below_the_usage_changes_nothing,
     every_state_but_stopped_can_be_updated,
@@ -262,6 +267,72 @@ fn a_quota_keeps_its_period(sb: &Sandbox) {
     assert_eq!(places.quota(), "20000 80000");
     update(sb, &id, &["--cpu-quota", "-1"]).ok();
     assert_eq!(places.quota(), "max 80000");
+}
+
+fn a_reservation_changes(sb: &Sandbox) {
+    let (id, places) = running(sb);
+    let reservation = || places.value("memory", "memory.soft_limit_in_bytes", "memory.low");
+    assert_ne!(reservation(), (32 << 20).to_string());
+    update(sb, &id, &["--memory-reservation", "32M"]).ok();
+    assert_eq!(reservation(), (32 << 20).to_string());
+}
+
+fn burst_and_idle_change(sb: &Sandbox) {
+    sb.only_corten("has these flags; older runtimes don't");
+    let (id, places) = running(sb);
+    let dir = places.dir("cpu");
+    let (burst, idle) = (if places.is_v1("cpu") { "cpu.cfs_burst_us" } else { "cpu.max.burst" }, dir.join("cpu.idle"));
+    if !dir.join(burst).exists() || !idle.exists() {
+        skip("cpu.idle and the burst take Linux 5.15");
+    }
+    update(sb, &id, &["--cpu-quota", "50000", "--cpu-burst", "20000"]).ok();
+    assert_eq!(fs::read_to_string(dir.join(burst)).unwrap(), "20000\n");
+    for word in ["1", "0"] {
+        update(sb, &id, &["--cpu-idle", word]).ok();
+        assert_eq!(fs::read_to_string(&idle).unwrap().trim(), word);
+    }
+}
+
+fn the_cpus_and_nodes_change(sb: &Sandbox) {
+    let (id, places) = running(sb);
+    let set = places.dir("cpuset");
+    let own = |name: &str| fs::read_to_string(set.join(name)).unwrap().trim().to_owned();
+    update(sb, &id, &["--cpuset-cpus", "0", "--cpuset-mems", "0"]).ok();
+    assert_eq!((own("cpuset.cpus").as_str(), own("cpuset.mems").as_str()), ("0", "0"));
+    let pid = sb.call(["state", &id]).output().json()["pid"].to_string();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for line in ["Cpus_allowed_list:\t0", "Mems_allowed_list:\t0"] {
+        assert!(status.lines().any(|found| found == line), "{line} isn't in {status}");
+    }
+}
+
+fn a_real_time_budget_changes_in_version_1(sb: &Sandbox) {
+    let (id, places) = running(sb);
+    let dir = places.dir("cpu");
+    if !dir.join("cpu.rt_runtime_us").exists() {
+        skip("no budget for real-time processes here (version 2, or no CONFIG_RT_GROUP_SCHED)");
+    }
+    update(sb, &id, &["--cpu-rt-period", "500000", "--cpu-rt-runtime", "1000"]).ok();
+    let own = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    assert_eq!((own("cpu.rt_period_us"), own("cpu.rt_runtime_us")), ("500000\n".into(), "1000\n".into()));
+}
+
+fn the_weight_of_block_io_changes(sb: &Sandbox) {
+    let (id, places) = running(sb);
+    let dir = places.find("blkio").unwrap_or_else(|| places.dir("io"));
+    let files = [
+        ("blkio.weight", "300"),
+        ("blkio.bfq.weight", "300"),
+        ("io.bfq.weight", "default 300"),
+        ("io.weight", "default 2930"),
+    ];
+    let Some((file, value)) = files.iter().find(|(file, _)| dir.join(file).exists()) else {
+        update(sb, &id, &["--blkio-weight", "300"]).fails_with(&["--blkio-weight", "No such file or directory"]);
+        skip("this kernel has no weights of block I/O")
+    };
+    update(sb, &id, &["--blkio-weight", "300"]).ok();
+    let text = fs::read_to_string(dir.join(file)).unwrap();
+    assert!(text.lines().any(|line| line == *value), "{file}: {text}");
 }
 
 fn an_update_with_a_refused_value_changes_nothing(sb: &Sandbox) {
