@@ -71,7 +71,10 @@ pub fn tell(group: &Group) -> Result {
     set_properties(unit, &properties::plan_files(&told))?;
     for (_, path, _, exact) in &files {
         if file::read(path).is_ok_and(|now| now != *exact) {
-            file::write(path, exact.trim_end().as_bytes()).doing(|| format!("write {}", path.display()))?;
+            // Those with a line for each device take one a write.
+            for line in exact.trim_end().split('\n') {
+                file::write(path, line.as_bytes()).doing(|| format!("write {}", path.display()))?;
+            }
         }
     }
     Ok(())
