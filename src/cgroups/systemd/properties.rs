@@ -248,6 +248,8 @@ pub fn known_files(version: Version) -> &'static [&'static str] {
         Version::V2 => &[
             "cpu.max",
             "cpu.weight",
+            // Behind the weight: it has the last word on it.
+            "cpu.idle",
             "cpuset.cpus",
             "cpuset.mems",
             "io.bfq.weight",
@@ -470,6 +472,7 @@ mod tests {
         let v2 = [
             (Version::V2, "cpu.max", "max 100000\n"),
             (Version::V2, "cpu.weight", "0\n"),
+            (Version::V2, "cpu.idle", "0\n"),
             (Version::V2, "cpuset.cpus", "\n"),
             (Version::V2, "io.bfq.weight", "default 300\n"),
             (Version::V2, "io.weight", "default 100\n8:0 50\n"),
@@ -485,6 +488,11 @@ mod tests {
             "TasksMax=1",
         ];
         assert_eq!(words(&v2), expected);
+        // Newer kernels show the least weight for an idle cgroup, and not 0.
+        for weight in ["0\n", "1\n"] {
+            let idle = [(Version::V2, "cpu.weight", weight), (Version::V2, "cpu.idle", "1\n")];
+            assert_eq!(words(&idle), ["CPUWeight=0"]);
+        }
     }
 
     #[test]
