@@ -32,11 +32,6 @@ if grep -q selinuxfs /proc/filesystems; then
     mountpoint -q /sys/fs/selinux || mount -t selinuxfs selinuxfs /sys/fs/selinux
     cat "$manifest_dir/integration/fixtures/selinux/policy" >/sys/fs/selinux/load
 fi
-# Version 1 has weights of block I/O with the scheduler BFQ alone: disks get it, for the tests of them. Version 2 has weights
-# of its own.
-if [ -d /sys/fs/cgroup/blkio ] && modprobe bfq; then
-    for queue in /sys/block/vd*/queue/scheduler; do echo bfq >"$queue"; done
-fi
 # Without close_range (a test pretends so) descriptors are closed one by one up to this limit; a million system calls
 # take seconds here.
 ulimit -n 65536
