@@ -13,7 +13,10 @@ pub const CASES: &[Case] = cases![
     a_misspelt_word_comes_with_what_was_meant,
     help_is_told_in_every_way_of_asking,
     the_manual_pages_can_be_read,
+    man_shows_the_pages,
     the_completion_of_bash_completes,
+    the_completion_of_fish_completes,
+    the_completion_of_zsh_completes,
 ];
 
 /// The verbs that the overview lists.
@@ -30,13 +33,14 @@ fn verbs(sb: &Sandbox) -> Vec<String> {
     names.filter(|name| !matches!(*name, "help" | "version")).map(str::to_owned).collect()
 }
 
-/// Help as lines of shell.
+/// Help as lines of shell: all that stands behind the word, so that no example is passed over.
 pub fn examples(help: &str) -> Vec<String> {
-    let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
-    lines
-        .filter(|line| ["  corten ", "  echo "].iter().any(|word| line.starts_with(word)))
-        .map(|line| line.trim().to_owned())
-        .collect()
+    let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1).filter(|line| !line.trim().is_empty());
+    let shell = |line: &str| {
+        assert!(["  corten ", "  echo "].iter().any(|word| line.starts_with(word)), "no line of shell: {line:?}");
+        line.trim().to_owned()
+    };
+    lines.map(shell).collect()
 }
 
 /// Runs a line as a shell would, with the sandbox's places in place of the machine's.
@@ -77,9 +81,13 @@ fn every_example_of_the_help_runs(sb: &Sandbox) {
     let files = sb.tree("files", &[(".config/fish/completions/", "")]);
     let mut seen = 0;
     let verbs = verbs(sb);
+    let mut every: Vec<&str> = corten::cli::VERBS.iter().map(|entry| entry.name).collect();
+    let hidden: Vec<&str> = every.iter().copied().filter(|name| !verbs.iter().any(|verb| verb == name)).collect();
+    assert_eq!(hidden, ["man"], "the overview leaves verbs out");
     // These need criu: `checkpoint_life::the_examples_of_the_help_run`.
-    let needs_criu = |verb: &&str| ["checkpoint", "restore"].contains(verb);
-    for verb in verbs.iter().map(String::as_str).filter(|verb| !needs_criu(verb)).chain(["man", ""]) {
+    every.retain(|verb| !["checkpoint", "restore"].contains(verb));
+    every.push("");
+    for verb in every {
         let help = match verb {
             "" => sb.call(["help"]).bare().output(),
             verb => sb.call(["help", verb]).bare().output(),
@@ -163,6 +171,26 @@ fn rendered(page: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Section 8 as a user's `man` formats it, with its own warnings.
+fn man_shows_the_pages(sb: &Sandbox) {
+    sb.only_corten("writes manual pages");
+    sb.needs_program("/usr/bin/man", "man-db");
+    sb.needs_program("/usr/bin/groff", "groff-base");
+    let dir = sb.path("man");
+    sb.call(["man"]).arg(&dir).output().ok();
+    for entry in corten::cli::VERBS {
+        let page = dir.join(format!("corten-{}.8", entry.name));
+        let mut man = Command::new("man");
+        // A width that all examples fit: they are shown as they stand.
+        let man = man.args(["--warnings=w", "--local-file"]).arg(&page).env("LC_ALL", "C.UTF-8").env("MANWIDTH", "130");
+        let output = man.output().unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && complaints.is_empty(), "{}: {complaints}", page.display());
+        let text = String::from_utf8_lossy(&output.stdout).replace('\u{2010}', "-");
+        assert!(text.contains(&format!("corten-{}", entry.name)) && text.contains("EXAMPLES"), "{text}");
+    }
+}
+
 fn the_completion_of_bash_completes(sb: &Sandbox) {
     sb.only_corten("writes completions");
     sb.needs_program("/bin/bash", "bash");
@@ -180,4 +208,50 @@ fn the_completion_of_bash_completes(sb: &Sandbox) {
     assert_eq!(complete("corten cre"), "create");
     assert_eq!(complete("corten create --pid-"), "--pid-file");
     assert_eq!(complete("corten --log-f"), "--log-format");
+}
+
+fn the_completion_of_fish_completes(sb: &Sandbox) {
+    sb.only_corten("writes completions");
+    sb.needs_program("/usr/bin/fish", "fish");
+    let script = sb.path("completion.fish");
+    fs::write(&script, &sb.call(["completion", "fish"]).output().ok().stdout).unwrap();
+    let complete = |line: &str| {
+        let ask = format!("source {}; complete --do-complete '{line}'", script.display());
+        let output = Command::new("fish").args(["--no-config", "-c", &ask]).env("HOME", sb.dir()).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("corten cre"), ["create"]);
+    assert_eq!(complete("corten create --pid-"), ["--pid-file"]);
+    assert_eq!(complete("corten --log-f"), ["--log-format"]);
+}
+
+/// Types into an interactive zsh, which completes at the tab and then runs what stands there: a function that says it.
+const TYPE_IN_ZSH: &str = r#"
+zmodload zsh/zpty
+zpty inner zsh -f -i
+zpty -w inner "PS1= PS2=; autoload -Uz compinit; compinit -D -u; source $1; corten() { print RUN:\$* }; print REA''DY"
+zpty -r inner out '*READY*'
+for words in "$@[2,-1]"; do
+  zpty -w -n inner "corten $words"$'\t\n'
+  zpty -r inner out '*RUN:*'$'\n'
+  print -r -- "${${out##*RUN:}%%[[:space:]]#}"
+done
+"#;
+
+fn the_completion_of_zsh_completes(sb: &Sandbox) {
+    sb.only_corten("writes completions");
+    sb.needs_program("/usr/bin/zsh", "zsh");
+    sb.needs_program("/usr/bin/timeout", "coreutils");
+    let (script, typist) = (sb.path("_corten"), sb.path("type.zsh"));
+    fs::write(&script, &sb.call(["completion", "zsh"]).output().ok().stdout).unwrap();
+    fs::write(&typist, TYPE_IN_ZSH).unwrap();
+    let mut zsh = Command::new("timeout");
+    let zsh = zsh.args(["20", "zsh", "-f"]).args([&typist, &script]).args(["cre", "create --pid-f", "--log-f"]);
+    let output = zsh.env("HOME", sb.dir()).stdin(std::process::Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines, ["create", "create --pid-file", "--log-format"], "{output:?}");
 }

@@ -3,6 +3,7 @@
 //!
 //! A table below is the rule. Whoever needs an entry more writes down why, where the next reader finds it.
 
+mod completeness_table;
 mod cve_table;
 mod sources;
 

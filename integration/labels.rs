@@ -24,6 +24,8 @@ pub const CASES: &[Case] = cases![
     a_proc_of_the_image_does_not_swallow_the_profile,
     start_container_hooks_run_under_the_profile,
     a_profile_that_can_not_be_set_leaves_nothing,
+    exec_runs_under_the_profile_that_it_is_given,
+    exec_runs_under_the_label_that_it_is_given,
     a_selinux_label_is_in_force,
     mounts_have_the_selinux_label,
     a_selinux_label_that_the_policy_lacks_is_an_error,
@@ -39,7 +41,7 @@ fn selinux() -> bool {
         && fs::read_to_string("/proc/self/attr/current").is_ok_and(|label| label.contains(':'))
 }
 
-fn needs_apparmor(sb: &Sandbox) {
+pub fn needs_apparmor(sb: &Sandbox) {
     if !apparmor() {
         skip("AppArmor isn't active on this machine");
     }
@@ -57,13 +59,13 @@ fn needs_selinux() {
 }
 
 /// A loaded profile that allows all but what is below /denied; unloaded with this.
-struct Profile {
-    name: String,
+pub struct Profile {
+    pub name: String,
     text: String,
 }
 
 impl Profile {
-    fn load() -> Profile {
+    pub fn load() -> Profile {
         static LOADED: AtomicU32 = AtomicU32::new(0);
         let number = LOADED.fetch_add(1, Ordering::Relaxed);
         let name = format!("corten-suite-{}-{number}", std::process::id());
@@ -74,7 +76,7 @@ impl Profile {
     }
 
     /// What the kernel says of a process in it.
-    fn current(&self) -> String {
+    pub fn current(&self) -> String {
         format!("{} (enforce)", self.name)
     }
 }
@@ -258,6 +260,22 @@ fn a_profile_that_can_not_be_set_leaves_nothing(sb: &Sandbox) {
         output.fails_with(&[words, "run the program under AppArmor profile"]);
         sb.assert_nothing_left();
     }
+}
+
+fn exec_runs_under_the_profile_that_it_is_given(sb: &Sandbox) {
+    needs_apparmor(sb);
+    let profile = Profile::load();
+    let container = sb.started(&sb.bundle().file("/denied/secret", "x").tool(["pause"]).build());
+    let call = sb.call(["exec", "--apparmor", &profile.name, &container.id, "/bin/probe", "probe", "--"]);
+    assert_confined(&call.args(LOOK).output().ok().stdout, &profile);
+}
+
+fn exec_runs_under_the_label_that_it_is_given(sb: &Sandbox) {
+    needs_selinux();
+    let container = sb.started(&sb.bundle().tool(["pause"]).set("/linux/mountLabel", FILES).build());
+    let call = sb.call(["exec", "--process-label", PROGRAM, &container.id, "/bin/probe", "probe", "--"]);
+    let output = call.args(["cat", "/proc/self/attr/current"]).output();
+    assert_eq!(output.ok().stdout.trim_end_matches(['\0', '\r', '\n']), PROGRAM);
 }
 
 fn a_profile_on_a_host_without_apparmor_is_an_error(sb: &Sandbox) {

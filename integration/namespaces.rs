@@ -30,6 +30,7 @@ pub const CASES: &[Case] = cases![
     maps_beside_the_path_of_a_user_namespace_must_be_its_own,
     a_joined_user_namespace_without_id_0_is_entered_as_its_first_id,
     clocks_have_offsets,
+    offsets_are_exact_to_the_nanosecond,
     offsets_need_a_new_time_namespace,
     a_joined_time_namespace_keeps_its_clocks,
     an_ordinary_user_runs_a_container,
@@ -322,6 +323,16 @@ fn clocks_have_offsets(sb: &Sandbox) {
     assert!(report["monotonic"].as_i64().unwrap() >= 1_000_000);
 }
 
+fn offsets_are_exact_to_the_nanosecond(sb: &Sandbox) {
+    sb.only_corten("has time namespaces");
+    let offsets =
+        json!({"boottime": {"secs": 5_000_000, "nanosecs": 5}, "monotonic": {"secs": 7, "nanosecs": 999_999_999}});
+    let bundle = sb.bundle().namespace("time", None).set("/linux/timeOffsets", offsets);
+    let output = sb.run(&bundle.tool(["cat", "/proc/self/timens_offsets"]).build());
+    let words: Vec<&str> = output.ok().stdout.split_whitespace().collect();
+    assert_eq!(words, ["monotonic", "7", "999999999", "boottime", "5000000", "5"]);
+}
+
 fn offsets_need_a_new_time_namespace(sb: &Sandbox) {
     sb.only_corten("has time namespaces");
     let offsets = json!({"boottime": {"secs": 1}});
@@ -350,6 +361,15 @@ pub fn rootless(sb: &Sandbox) -> crate::harness::BundleBuilder<'_> {
 
 /// A `run` by uid 1000 with a state root of its own.
 pub fn run_as_ordinary_user(sb: &Sandbox, bundle: &crate::harness::Bundle) -> crate::harness::Output {
+    run_as_ordinary_user_with(sb, bundle, &[])
+}
+
+/// The same with flags in front of the verb.
+pub fn run_as_ordinary_user_with(
+    sb: &Sandbox,
+    bundle: &crate::harness::Bundle,
+    globals: &[&str],
+) -> crate::harness::Output {
     sb.needs_program("/usr/bin/setpriv", "util-linux");
     let home = sb.tree("user", &[]);
     std::os::unix::fs::chown(&home, Some(1000), Some(1000)).unwrap();
@@ -358,7 +378,8 @@ pub fn run_as_ordinary_user(sb: &Sandbox, bundle: &crate::harness::Bundle) -> cr
         .bare()
         .shared()
         .global(&["--root"])
-        .global(&[home.join("state").to_str().unwrap()]);
+        .global(&[home.join("state").to_str().unwrap()])
+        .global(globals);
     let call = call.under(&["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]);
     call.env("XDG_RUNTIME_DIR", &home).env("HOME", &home).arg(&bundle.dir).arg(sb.id()).output()
 }

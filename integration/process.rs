@@ -31,8 +31,11 @@ pub const CASES: &[Case] = cases![anyone:
     sysctls_of_the_host_are_refused,
     a_sysctl_that_isn_t_there_is_named,
     personality_scheduler_and_io_priority_are_set,
+    a_real_time_scheduler_has_its_priority_and_flags,
+    a_deadline_scheduler_has_its_times,
     a_scheduler_that_makes_no_sense_is_refused,
     the_memory_policy_is_set,
+    the_memory_policy_has_its_flags,
     it_has_a_session_keyring_of_its_own,
     the_caller_s_keyring_can_be_kept,
     the_working_directory_is_entered,
@@ -297,6 +300,37 @@ fn machine_of_linux32() -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// sched_setattr(2) of a policy that not every machine gives to a container, or to a container's cgroup.
+fn scheduled(sb: &Sandbox, scheduler: Value) -> Value {
+    sb.needs_root();
+    sb.only_corten("sets the scheduler");
+    let mut bundle = sb.bundle().set("/process/scheduler", scheduler);
+    // Version 1 gives a new cgroup no real-time budget at all, where it has one (CONFIG_RT_GROUP_SCHED).
+    if fs::exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").unwrap_or(false) {
+        bundle = bundle.set("/linux/resources/cpu", json!({"realtimeRuntime": 1000, "realtimePeriod": 1_000_000}));
+    }
+    let output = sb.run(&bundle.build());
+    if output.code != 0 && output.stderr.contains("Operation not permitted") {
+        skip("this machine lets nobody have a real-time policy (CAP_SYS_NICE, or the budget of the cgroup above)");
+    }
+    output.ok().json()["scheduler"].clone()
+}
+
+fn a_real_time_scheduler_has_its_priority_and_flags(sb: &Sandbox) {
+    let asked = json!({"policy": "SCHED_FIFO", "priority": 7, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
+    let found = scheduled(sb, asked);
+    assert_eq!((&found["policy"], &found["priority"], &found["flags"]), (&json!("SCHED_FIFO"), &json!(7), &json!(1)));
+}
+
+fn a_deadline_scheduler_has_its_times(sb: &Sandbox) {
+    let asked =
+        json!({"policy": "SCHED_DEADLINE", "runtime": 2_000_000, "deadline": 50_000_000, "period": 100_000_000});
+    let found = scheduled(sb, asked.clone());
+    for property in ["policy", "runtime", "deadline", "period"] {
+        assert_eq!(found[property], asked[property], "{property}");
+    }
+}
+
 fn a_scheduler_that_makes_no_sense_is_refused(sb: &Sandbox) {
     sb.only_corten("sets the scheduler");
     for scheduler in [
@@ -320,6 +354,16 @@ fn the_memory_policy_is_set(sb: &Sandbox) {
     assert_eq!(report["memoryPolicy"], json!({"mode": "MPOL_INTERLEAVE", "nodes": [0]}));
     let policy = json!({"mode": "MPOL_LOCAL", "nodes": "0-7"});
     sb.run(&sb.bundle().set("/linux/memoryPolicy", policy).build()).fails_with(&["linux.memoryPolicy"]);
+}
+
+fn the_memory_policy_has_its_flags(sb: &Sandbox) {
+    sb.only_corten("sets the memory policy");
+    sb.needs_memory_policies();
+    for flag in ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"] {
+        let policy = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]});
+        let report = sb.probe(&sb.bundle().set("/linux/memoryPolicy", policy).build());
+        assert_eq!(report["memoryPolicy"], json!({"mode": format!("MPOL_BIND|{flag}"), "nodes": [0]}));
+    }
 }
 
 fn it_has_a_session_keyring_of_its_own(sb: &Sandbox) {

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = cases![
     a_container_that_fails_leaves_no_class,
     what_exec_brings_in_is_in_the_class,
     update_changes_the_class,
+    spec_from_shows_the_class_as_it_is_and_a_container_of_it_joins_it,
     events_tell_of_the_class,
     a_host_without_resctrl_refuses,
 ];
@@ -94,12 +95,15 @@ fn a_class_with_other_schemata_is_refused(sb: &Sandbox) {
 
 fn a_group_for_monitoring_is_the_containers_own(sb: &Sandbox) {
     let dir = resctrl(sb);
-    let rdt = json!({"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": true});
-    let container = started(sb, &with(sb, rdt), &dir);
-    let group = dir.join("gold/mon_groups").join(&container.id);
-    assert_eq!(text(group.join("tasks")), container.pid().to_string());
-    sb.call(["delete", "--force", &container.id]).output().ok();
-    assert!(!group.exists() && dir.join("gold").exists());
+    // What runtime-spec 1.2 had two words for is one in 1.3.
+    for property in ["enableMonitoring", "enableCMT", "enableMBM"] {
+        let rdt = json!({"closID": "gold", "schemata": ["L3:0=f"], property: true});
+        let container = started(sb, &with(sb, rdt), &dir);
+        let group = dir.join("gold/mon_groups").join(&container.id);
+        assert_eq!(text(group.join("tasks")), container.pid().to_string(), "{property}");
+        sb.call(["delete", "--force", &container.id]).output().ok();
+        assert!(!group.exists() && dir.join("gold").exists());
+    }
 }
 
 fn hooks_find_the_container_in_its_class(sb: &Sandbox) {
@@ -149,6 +153,27 @@ fn update_changes_the_class(sb: &Sandbox) {
     let other = sb.started(&sb.bundle().tool(["pause"]).build());
     let output = sb.call(["update", "--l3-cache-schema", "L3:0=1", &other.id]).output();
     output.fails_with(&["--l3-cache-schema: the container is in no class of service", "hint: linux.intelRdt"]);
+}
+
+fn spec_from_shows_the_class_as_it_is_and_a_container_of_it_joins_it(sb: &Sandbox) {
+    let dir = resctrl(sb);
+    let rdt = json!({"closID": "gold", "l3CacheSchema": "L3:0=f;1=f", "schemata": ["L2:0=3"]});
+    let container = started(sb, &with(sb, rdt), &dir);
+    sb.call(["update", "--l3-cache-schema", "L3:1=ff", "--mem-bw-schema", "MB:0=30", &container.id]).output().ok();
+    // What the update after it does to the limits is refused, and its lines are set back.
+    sb.call(["update", "--l3-cache-schema", "L3:0=1", "--cpuset-cpus", "4000", &container.id]).output().fails();
+    let again = sb.path("again");
+    fs::create_dir(&again).unwrap();
+    sb.call(["spec", "--from", &container.id, "--bundle"]).arg(&again).output().ok();
+    let config: Value = serde_json::from_str(&text(again.join("config.json"))).unwrap();
+    let expected =
+        json!({"closID": "gold", "l3CacheSchema": "L3:0=f;1=ff", "memBwSchema": "MB:0=30", "schemata": ["L2:0=3"]});
+    assert_eq!(config["linux"]["intelRdt"], expected);
+    sb.call(["delete", "--force", &container.id]).output().ok();
+    // The kernel would show the lines merged, which a plain file doesn't.
+    fs::write(dir.join("gold/schemata"), "L2:0=3\nL3:0=f;1=ff\nMB:0=30\n").unwrap();
+    let second = started(sb, &Bundle { dir: again }, &dir);
+    assert_eq!(text(dir.join("gold/tasks")), second.pid().to_string());
 }
 
 fn events_tell_of_the_class(sb: &Sandbox) {

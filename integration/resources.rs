@@ -24,6 +24,7 @@ use crate::harness::{Bundle, Case, Sandbox, by_systemd, cases, skip};
 
 pub const CASES: &[Case] = cases![
     memory_limits_are_what_the_config_says,
+    buffers_of_tcp_are_limited_in_version_1,
     no_limit_of_memory_is_a_limit_of_nothing,
     a_container_beyond_its_memory_limit_is_killed,
     the_oom_killer_can_be_turned_off,
@@ -37,6 +38,7 @@ pub const CASES: &[Case] = cases![
     no_limit_of_pids_is_max,
     block_io_is_throttled_on_the_device,
     block_io_weights_reach_the_scheduler_that_has_them,
+    block_io_weights_of_one_device_reach_its_scheduler,
     huge_pages_are_limited_in_use_and_reserved,
     packets_get_their_class_in_version_1,
     rdma_limits_are_what_the_config_says,
@@ -149,6 +151,7 @@ fn memory_limits_are_what_the_config_says(sb: &Sandbox) {
     match at.v2 {
         false => {
             assert_eq!(found.swappiness, 7);
+            assert_eq!(at.read("memory.use_hierarchy"), "1");
             if counts_swap {
                 assert_eq!(reader.memswap().limit_in_bytes, 64 * MIB);
             }
@@ -156,6 +159,20 @@ fn memory_limits_are_what_the_config_says(sb: &Sandbox) {
         true if at.has("memory.swap.max") => assert_eq!(at.read("memory.swap.max"), "0"),
         true => {}
     }
+    container.stop();
+}
+
+fn buffers_of_tcp_are_limited_in_version_1(sb: &Sandbox) {
+    let path = own_path(sb);
+    let at = need("memory", &path);
+    if at.v2 {
+        skip("version 2 counts them with everything else");
+    }
+    if !at.above_has("memory.kmem.tcp.limit_in_bytes") {
+        skip("this kernel doesn't count them apart");
+    }
+    let container = sb.create(&bundle(sb, &path, json!({"memory": {"kernelTCP": 8 * MIB}}), ["pause"]));
+    assert_eq!(at.read("memory.kmem.tcp.limit_in_bytes"), (8 * MIB).to_string());
     container.stop();
 }
 
@@ -353,6 +370,31 @@ fn block_io_weights_reach_the_scheduler_that_has_them(sb: &Sandbox) {
     };
     let (file, value) = files.iter().find(|(file, _)| at.has(file)).expect("one of the files is there");
     assert_eq!(at.read(file), *value, "{file}");
+    sb.call(["kill"]).arg(&id).arg("KILL").output().ok();
+}
+
+/// A weight on one device, which only a scheduler with weights has (BFQ, or the cost model of version 2).
+fn block_io_weights_of_one_device_reach_its_scheduler(sb: &Sandbox) {
+    let path = own_path(sb);
+    let at = need_block_io(&path);
+    let (major, minor) = disk();
+    let weights = json!([{"major": major, "minor": minor, "weight": 400}]);
+    let bundle = bundle(sb, &path, json!({"blockIO": {"weightDevice": weights}}), ["pause"]);
+    let id = sb.id();
+    let output = sb.call(["create", "--bundle"]).arg(&bundle.dir).arg(&id).output();
+    if output.code != 0 {
+        // The kernel has no such file, or the disk another scheduler: then the field is named.
+        output.fails_with(&["linux.resources.blockIO.weightDevice[0].weight", &format!("{major}:{minor} ")]);
+        sb.assert_nothing_left();
+        skip("no disk here has a scheduler with weights of its own");
+    }
+    let files: &[(&str, &str)] = match at.v2 {
+        false => &[("blkio.weight_device", "400"), ("blkio.bfq.weight_device", "400")],
+        true => &[("io.bfq.weight", "400"), ("io.weight", "3940")],
+    };
+    let (file, value) = files.iter().find(|(file, _)| at.has(file)).expect("one of the files is there");
+    let line = format!("{major}:{minor} {value}");
+    assert!(at.read(file).lines().any(|found| found == line), "{line} isn't in {file}: {}", at.read(file));
     sb.call(["kill"]).arg(&id).arg("KILL").output().ok();
 }
 

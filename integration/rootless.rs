@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![anyone:
     a_limit_holds,
     a_container_is_in_a_cgroup_of_its_own,
     a_container_without_limits_needs_no_cgroup,
+    missing_permission_is_passed_over_where_that_is_asked_for,
     a_written_spec_runs_as_it_is,
     a_single_id_is_enough_for_the_usual_mounts,
     without_a_network_namespace_the_host_s_sysfs_is_shown_read_only,
@@ -219,4 +220,19 @@ fn a_container_without_limits_needs_no_cgroup(sb: &Sandbox) {
     let bundle = sb.bundle().tool(["exit", "3"]).build();
     let output = sb.run_with(&bundle, |call| call.global(&["--cgroup-manager", "disabled"]));
     assert_eq!(output.code, 3, "{output:?}");
+}
+
+/// A cgroup that can't be made is no obstacle to whom nobody has given one, unless he says that he has all rights.
+fn missing_permission_is_passed_over_where_that_is_asked_for(sb: &Sandbox) {
+    sb.only_corten("can be held to it");
+    sb.needs_root();
+    sb.needs_user_namespaces();
+    let bundle = crate::namespaces::rootless(sb).tool(["exit", "3"]).build();
+    for (word, code) in [("auto", 3), ("true", 3), ("false", 1)] {
+        let output = crate::namespaces::run_as_ordinary_user_with(sb, &bundle, &["--rootless", word]);
+        assert_eq!(output.code, code, "{word}: {output:?}");
+        if code == 1 {
+            output.fails_with(&["permission denied"]);
+        }
+    }
 }

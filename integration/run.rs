@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Case, Sandbox, cases};
+use crate::harness::{Case, Lines, Pidfd, Sandbox, SocketServer, cases};
 
 pub const CASES: &[Case] = cases![anyone:
     the_exit_code_is_the_container_s,
@@ -18,6 +18,7 @@ pub const CASES: &[Case] = cases![anyone:
     a_reader_that_leaves_does_not_hang_the_runtime,
     no_subreaper_changes_nothing_for_the_container,
     a_run_that_fails_leaves_nothing,
+    create_and_run_take_the_same_flags,
     orphans_are_the_init_s_children,
 ];
 
@@ -118,6 +119,36 @@ fn a_run_that_fails_leaves_nothing(sb: &Sandbox) {
     let bundle = sb.bundle().args(["/no/such/program"]).build();
     sb.run_with(&bundle, |call| call.arg("--pid-file").arg(&pid_file)).fails();
     sb.assert_nothing_left();
+}
+
+/// What each flag does in full is tested where it belongs; here, that both verbs have it.
+fn create_and_run_take_the_same_flags(sb: &Sandbox) {
+    sb.only_corten("has --pidfd-socket");
+    let bundle = sb.bundle().set("/process/terminal", true).tool(["json", ";", "pause"]).build();
+    for verb in [&["create"][..], &["run", "--detach"]] {
+        let (console, pidfd, file) = (SocketServer::new(sb), SocketServer::new(sb), sb.path("pid-of-both"));
+        let id = sb.id();
+        let call = sb.call(verb.iter().copied()).arg("--bundle").arg(&bundle.dir).arg("--pid-file").arg(&file);
+        let call = call.arg("--console-socket").arg(console.path()).arg("--pidfd-socket").arg(pidfd.path());
+        let flags = ["--no-pivot", "--no-new-keyring", "--preserve-fds", "2", &id];
+        let call = call.args(flags).log("text").global(&["--debug"]);
+        let output = call.fds("3</etc/passwd 4</etc/group 5</dev/null").output();
+        output.ok();
+        if verb[0] == "create" {
+            sb.call(["start", &id]).output().ok();
+        }
+        let pid = sb.call(["state", &id]).output().json()["pid"].as_i64().unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), pid.to_string(), "{verb:?}");
+        let held = Pidfd::from_fd(pidfd.receive().fds.remove(0));
+        assert_eq!(i64::from(held.pid()), pid, "{verb:?}");
+        let line = Lines::new(console.receive().fds.remove(0)).next_line().unwrap();
+        let report: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let open: Vec<&String> = report["fds"].as_object().unwrap().keys().collect();
+        assert_eq!(open, ["0", "1", "2", "3", "4"], "{verb:?}");
+        assert!(!report["keyring"].as_str().unwrap_or_default().starts_with("_ses.ct-"), "{verb:?}: {line}");
+        assert!(!output.log.contains("pivot_root into") && output.log.contains("chroot into it"), "{}", output.log);
+        sb.call(["delete", "--force", &id]).output().ok();
+    }
 }
 
 fn orphans_are_the_init_s_children(sb: &Sandbox) {

@@ -21,6 +21,8 @@ pub const CASES: &[Case] = cases![anyone:
     docker_s_profile_is_in_force_whatever_the_process_may,
     a_call_newer_than_the_profile_is_told_apart_from_a_forbidden_one,
     an_architecture_that_the_profile_lacks_is_closed,
+    an_architecture_that_the_profile_has_is_open,
+    the_default_has_its_own_errno,
     a_profile_that_forbids_getcwd_is_no_obstacle,
     small_limits_are_no_obstacle,
     hooks_in_the_container_run_under_the_filter,
@@ -164,6 +166,25 @@ fn an_architecture_that_the_profile_lacks_is_closed(sb: &Sandbox) {
         crate::harness::skip("there is no second architecture to be called from a program of this one");
     }
     assert_eq!(outcome(sb, &but(json!([])), 0x4000_0000 + libc::SYS_getppid), "SIGSYS");
+}
+
+/// Where the kernel can't be called in that way, it says so itself.
+fn an_architecture_that_the_profile_has_is_open(sb: &Sandbox) {
+    if cfg!(not(target_arch = "x86_64")) {
+        crate::harness::skip("there is no second architecture to be called from a program of this one");
+    }
+    let mut profile = but(json!([{"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]));
+    profile["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X32"]);
+    assert_eq!(outcome(sb, &profile, 0x4000_0000 + libc::SYS_getppid), "ENOSPC", "the rule holds there too");
+    let other = outcome(sb, &profile, 0x4000_0000 + libc::SYS_getuid);
+    assert!(["ok", "ENOSYS"].contains(&other.as_str()), "{other}");
+}
+
+fn the_default_has_its_own_errno(sb: &Sandbox) {
+    let mut profile = docker();
+    profile["defaultErrnoRet"] = json!(libc::EOPNOTSUPP);
+    assert_eq!(outcome(sb, &profile, libc::SYS_kexec_load), "EOPNOTSUPP");
+    assert_eq!(outcome(sb, &docker(), libc::SYS_kexec_load), "EPERM");
 }
 
 fn a_profile_that_forbids_getcwd_is_no_obstacle(sb: &Sandbox) {

@@ -21,11 +21,18 @@ pub const CASES: &[Case] = cases![
     memory_grows_and_shrinks_with_its_swap,
     no_limit_is_written_as_minus_one,
     a_quota_keeps_its_period,
+    a_reservation_changes,
+    burst_and_idle_change,
+    the_cpus_and_nodes_change,
+    a_real_time_budget_changes_in_version_1,
+    the_weight_of_block_io_changes,
     an_update_with_a_refused_value_changes_nothing,
     a_limit_below_the_usage_changes_nothing,
     every_state_but_stopped_can_be_updated,
     an_update_of_nothing_changes_nothing,
     an_update_leaves_the_record_alone,
+    spec_from_shows_the_limits_as_they_are_and_a_container_of_it_has_them,
+    spec_from_knows_nothing_of_an_update_that_failed,
     devices_are_left_alone_with_a_warning,
     a_wrong_number_is_named_with_its_flag,
     what_is_wrong_in_a_file_is_named_with_its_line,
@@ -262,6 +269,72 @@ fn a_quota_keeps_its_period(sb: &Sandbox) {
     assert_eq!(places.quota(), "max 80000");
 }
 
+fn a_reservation_changes(sb: &Sandbox) {
+    let (id, places) = running(sb);
+    let reservation = || places.value("memory", "memory.soft_limit_in_bytes", "memory.low");
+    assert_ne!(reservation(), (32 << 20).to_string());
+    update(sb, &id, &["--memory-reservation", "32M"]).ok();
+    assert_eq!(reservation(), (32 << 20).to_string());
+}
+
+fn burst_and_idle_change(sb: &Sandbox) {
+    sb.only_corten("has these flags; older runtimes don't");
+    let (id, places) = running(sb);
+    let dir = places.dir("cpu");
+    let (burst, idle) = (if places.is_v1("cpu") { "cpu.cfs_burst_us" } else { "cpu.max.burst" }, dir.join("cpu.idle"));
+    if !dir.join(burst).exists() || !idle.exists() {
+        skip("cpu.idle and the burst take Linux 5.15");
+    }
+    update(sb, &id, &["--cpu-quota", "50000", "--cpu-burst", "20000"]).ok();
+    assert_eq!(fs::read_to_string(dir.join(burst)).unwrap(), "20000\n");
+    for word in ["1", "0"] {
+        update(sb, &id, &["--cpu-idle", word]).ok();
+        assert_eq!(fs::read_to_string(&idle).unwrap().trim(), word);
+    }
+}
+
+fn the_cpus_and_nodes_change(sb: &Sandbox) {
+    let (id, places) = running(sb);
+    let set = places.dir("cpuset");
+    let own = |name: &str| fs::read_to_string(set.join(name)).unwrap().trim().to_owned();
+    update(sb, &id, &["--cpuset-cpus", "0", "--cpuset-mems", "0"]).ok();
+    assert_eq!((own("cpuset.cpus").as_str(), own("cpuset.mems").as_str()), ("0", "0"));
+    let pid = sb.call(["state", &id]).output().json()["pid"].to_string();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for line in ["Cpus_allowed_list:\t0", "Mems_allowed_list:\t0"] {
+        assert!(status.lines().any(|found| found == line), "{line} isn't in {status}");
+    }
+}
+
+fn a_real_time_budget_changes_in_version_1(sb: &Sandbox) {
+    let (id, places) = running(sb);
+    let dir = places.dir("cpu");
+    if !dir.join("cpu.rt_runtime_us").exists() {
+        skip("no budget for real-time processes here (version 2, or no CONFIG_RT_GROUP_SCHED)");
+    }
+    update(sb, &id, &["--cpu-rt-period", "500000", "--cpu-rt-runtime", "1000"]).ok();
+    let own = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    assert_eq!((own("cpu.rt_period_us"), own("cpu.rt_runtime_us")), ("500000\n".into(), "1000\n".into()));
+}
+
+fn the_weight_of_block_io_changes(sb: &Sandbox) {
+    let (id, places) = running(sb);
+    let dir = places.find("blkio").unwrap_or_else(|| places.dir("io"));
+    let files = [
+        ("blkio.weight", "300"),
+        ("blkio.bfq.weight", "300"),
+        ("io.bfq.weight", "default 300"),
+        ("io.weight", "default 2930"),
+    ];
+    let Some((file, value)) = files.iter().find(|(file, _)| dir.join(file).exists()) else {
+        update(sb, &id, &["--blkio-weight", "300"]).fails_with(&["--blkio-weight", "No such file or directory"]);
+        skip("this kernel has no weights of block I/O")
+    };
+    update(sb, &id, &["--blkio-weight", "300"]).ok();
+    let text = fs::read_to_string(dir.join(file)).unwrap();
+    assert!(text.lines().any(|line| line == *value), "{file}: {text}");
+}
+
 fn an_update_with_a_refused_value_changes_nothing(sb: &Sandbox) {
     sb.only_corten("sets back what it has written");
     let (id, places) = running(sb);
@@ -342,6 +415,62 @@ fn an_update_leaves_the_record_alone(sb: &Sandbox) {
     let before = record();
     update(sb, &id, &["--pids-limit", "9"]).ok();
     assert_eq!(record(), before);
+}
+
+/// `linux.resources` that `spec --from` writes, and the file it is in, as the config of a bundle.
+fn effective(sb: &Sandbox, id: &str) -> (serde_json::Value, PathBuf) {
+    let bundle = sb.path(&format!("from-{}", sb.number()));
+    fs::create_dir(&bundle).unwrap();
+    sb.call(["spec", "--from", id, "--bundle"]).arg(&bundle).output().ok();
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap();
+    (config["linux"]["resources"].clone(), bundle)
+}
+
+fn spec_from_shows_the_limits_as_they_are_and_a_container_of_it_has_them(sb: &Sandbox) {
+    sb.only_corten("has the flag");
+    let resources = json!({"devices": [{"allow": false, "access": "rwm"}], "memory": {"limit": 64 << 20},
+        "cpu": {"shares": 512, "quota": 50_000, "period": 100_000}, "pids": {"limit": 60}});
+    let container = sb.started(&sb.bundle().set("/linux/resources", resources.clone()).tool(["pause"]).build());
+    let places = Places::of(container.pid());
+    places.dir("memory");
+    assert_eq!(effective(sb, &container.id).0, resources, "as it was created");
+    update(sb, &container.id, &["--memory", "48M"]).ok();
+    update(sb, &container.id, &["--cpu-period", "200000"]).ok();
+    from_stdin(sb, &container.id, &json!({"pids": {"limit": 30}, "cpu": {"quota": 70_000}, "memory": {"limit": 0}}))
+        .ok();
+    let expected = json!({"devices": [{"allow": false, "access": "rwm"}], "memory": {"limit": 48 << 20},
+        "cpu": {"shares": 512, "quota": 70_000, "period": 200_000}, "pids": {"limit": 30}});
+    let (now, bundle) = effective(sb, &container.id);
+    assert_eq!(now, expected);
+    assert_eq!((places.quota().as_str(), places.pids().as_str()), ("70000 200000", "30"));
+    // The files in the words of the first container, since the second is in other directories.
+    let limits = |places: &Places| -> BTreeMap<String, Vec<String>> {
+        let mut limits: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (file, value) in places.snapshot() {
+            limits.entry(file.file_name().unwrap().to_str().unwrap().to_owned()).or_default().push(value);
+        }
+        limits
+    };
+    let before = limits(&places);
+    container.stop();
+    assert_eq!(effective(sb, &container.id).0, expected, "a stopped container has a config as well");
+    container.verb("delete").ok();
+    let second = sb.started(&crate::harness::Bundle { dir: bundle });
+    assert_eq!(limits(&Places::of(second.pid())), before);
+    assert_eq!(effective(sb, &second.id).0, expected);
+}
+
+fn spec_from_knows_nothing_of_an_update_that_failed(sb: &Sandbox) {
+    sb.only_corten("has the flag");
+    let resources = json!({"pids": {"limit": 60}, "cpu": {"shares": 300}});
+    let container = sb.started(&sb.bundle().set("/linux/resources", resources.clone()).tool(["pause"]).build());
+    // More processes than the kernel counts: refused after the shares were written, and set back.
+    let wrong = json!({"cpu": {"shares": 700}, "pids": {"limit": 1_i64 << 40}});
+    from_stdin(sb, &container.id, &wrong).fails_with(&["nothing was changed"]);
+    assert_eq!(effective(sb, &container.id).0, resources);
+    update(sb, &container.id, &["--pids-limit", "61"]).ok();
+    from_stdin(sb, &container.id, &wrong).fails_with(&["nothing was changed"]);
+    assert_eq!(effective(sb, &container.id).0, json!({"pids": {"limit": 61}, "cpu": {"shares": 300}}));
 }
 
 fn devices_are_left_alone_with_a_warning(sb: &Sandbox) {

@@ -55,6 +55,10 @@ for purpose in "$@"; do
         need busybox-static has_static_busybox
         need uidmap command -v newuidmap
         need iproute2 command -v ip
+        # The manual pages and the completions are tried with what reads them; groff comes with man.
+        need man-db command -v man
+        need zsh command -v zsh
+        need fish command -v fish
         # A toolchain that isn't Debian's brings its own rustfmt and clippy, or goes without: see test.sh.
         if [ -n "$rust_missing" ] || [ -e /usr/bin/cargo ]; then
             "$here/cargo.sh" fmt --version >/dev/null 2>&1 && "$here/cargo.sh" clippy --version >/dev/null 2>&1 || lint_missing=yes

@@ -22,6 +22,7 @@ pub const CASES: &[Case] = cases![
     an_id_that_is_taken_is_not_restored,
     hooks_run_around_both,
     a_foreground_restore_ends_with_the_program,
+    flags_about_corten_itself_change_nothing_for_the_container,
     a_restored_container_is_one_for_every_verb,
     the_examples_of_the_help_run,
 ];
@@ -209,6 +210,22 @@ fn a_foreground_restore_ends_with_the_program(sb: &Sandbox) {
     assert_eq!(running.wait(), 7, "{}", running.stderr());
     state().fails_with(&["container does not exist"]);
     sb.assert_nothing_left();
+}
+
+fn flags_about_corten_itself_change_nothing_for_the_container(sb: &Sandbox) {
+    criu(sb);
+    let bundle = sb.bundle().tool(["signal-echo", "0"]).build();
+    let (id, (output, stdout)) = (sb.id(), pipe());
+    sb.call(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id).stdout(stdout).output().ok();
+    Lines::new(output).expect_line("ready");
+    checkpoint(sb, &id, &sb.path("images"), &["--leave-running"]).ok();
+    sb.call(["delete", "--force", &id]).output().ok();
+    for flags in [&[][..], &["--no-subreaper", "--no-pivot"]] {
+        let mut running = restoring(sb, &bundle, &sb.path("images"), flags).arg(&id).spawn();
+        wait_until("it is back", || sb.call(["state", &id]).output().stdout.contains("running"));
+        running.signal(nix::sys::signal::Signal::SIGTERM);
+        assert_eq!(running.wait(), 0, "{}", running.stderr());
+    }
 }
 
 fn a_restored_container_is_one_for_every_verb(sb: &Sandbox) {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Counting, checkpoint, counting_bundle, criu, restoring};
 use crate::harness::{Case, Lines, Pty, Sandbox, SocketServer, cases, mount_at, pipe, skip};
 use crate::killing::wait_until;
+use crate::labels::{Profile, needs_apparmor};
 
 pub const CASES: &[Case] = cases![
     mounts_and_their_content_come_back,
@@ -24,6 +25,7 @@ pub const CASES: &[Case] = cases![
     stdio_that_leads_to_files_leads_to_them_again,
     without_a_mount_namespace_the_mounts_are_the_hosts,
     rights_and_limits_are_those_of_before,
+    a_restored_program_runs_under_the_profile_that_is_asked_for,
 ];
 
 fn report(sb: &Sandbox, id: &str) -> Value {
@@ -316,4 +318,25 @@ fn rights_and_limits_are_those_of_before(sb: &Sandbox) {
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
     let adjusted = fs::read_to_string(format!("/proc/{}/oom_score_adj", pid(sb, &restored.id))).unwrap();
     assert_eq!(adjusted.trim(), "300");
+}
+
+fn a_restored_program_runs_under_the_profile_that_is_asked_for(sb: &Sandbox) {
+    criu(sb);
+    needs_apparmor(sb);
+    let (first, second) = (Profile::load(), Profile::load());
+    let bundle = counting_bundle(sb).set("/process/apparmorProfile", first.name.as_str()).build();
+    let container = Counting::run(sb, &bundle, &[]);
+    let profile = |id: &str| fs::read_to_string(format!("/proc/{}/attr/current", pid(sb, id))).unwrap();
+    assert_eq!(profile(&container.id).trim(), first.current());
+    checkpoint(sb, &container.id, &sb.path("images"), &["--leave-running"]).ok();
+    let mut same = Counting::restore(sb, &bundle, sb.id(), &sb.path("images"), &[]);
+    same.say("one", 1);
+    assert_eq!(profile(&same.id).trim(), first.current());
+    let asked = format!("apparmor:{}", second.name);
+    let mut other = Counting::restore(sb, &bundle, sb.id(), &sb.path("images"), &["--lsm-profile", &asked]);
+    other.say("one", 1);
+    assert_eq!(profile(&other.id).trim(), second.current());
+    for id in [container.id, same.id, other.id] {
+        sb.call(["delete", "--force", &id]).output().ok();
+    }
 }

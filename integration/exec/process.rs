@@ -404,6 +404,14 @@ fn cpus_are_those_that_exec_is_given(sb: &Sandbox) {
     assert_eq!(allowed(call(json!({"final": "0"})).ok()), "0");
     assert_eq!(allowed(call(json!({"initial": "0"})).ok()), all, "the cgroup's, once it is in there");
     assert_eq!(allowed(call(json!({"initial": "0", "final": "0"})).ok()), "0");
+    if crate::harness::by_systemd() {
+        return;
+    }
+    // Nothing widens the initial ones again where there is no cgroup to come into; the config's own count as well.
+    let bundle = sb.bundle().tool(["pause"]).set("/process/execCPUAffinity", json!({"initial": "0"})).build();
+    let free = sb.create_with(&bundle, |call| call.global(&["--cgroup-manager", "disabled"]));
+    free.start();
+    assert_eq!(allowed(&exec(sb, &free.id, &[], &["cat", "/proc/self/status"])), "0");
 }
 
 fn the_log_has_one_object(sb: &Sandbox) {

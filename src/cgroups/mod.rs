@@ -12,6 +12,7 @@ pub mod group;
 pub mod kill;
 pub mod make;
 pub mod members;
+pub mod merged;
 pub mod oom;
 pub mod oom_events;
 mod open;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-pub use schema::{Line, parse};
+pub use schema::{Line, merge, parse};
 pub use stats::{IntelRdt, probe};
 
 use crate::error::{Doing, Result};

@@ -175,6 +175,11 @@ fn form(name: &str) -> Form {
     }
 }
 
+/// Whether a file has a line for each device or another key, and a write changes one of them.
+pub(super) fn is_keyed(name: &str) -> bool {
+    matches!(form(name), Form::Keyed(_))
+}
+
 /// A write of nothing is none, so that an empty value takes an end of line.
 fn non_empty(value: &str) -> String {
     if value.is_empty() { "\n".to_owned() } else { value.to_owned() }

@@ -161,7 +161,7 @@ Examples:
   corten spec                               # ./config.json, to be edited
   corten spec --with-rootfs -b /tmp/web     # a bundle that runs as it is
   corten spec --rootless --with-rootfs -b /tmp/mine && corten run -b /tmp/mine mine
-  corten spec --from web --file -           # the config of a container that is there";
+  corten spec --from web --file -           # the config of a container that is there, as it is now";
     Features(FeaturesArgs) = "features", "Print what this corten can do, as JSON", "\
 Examples:
   corten features";
@@ -358,7 +358,8 @@ pub struct SpecArgs {
     #[arg(long)]
     pub rootless: bool,
 
-    /// Write the config of this container, as it was created, with what it left to corten written out
+    /// Write the config of this container: as it was created, with the limits that it has now and what it left to corten
+    /// written out
     #[arg(long, value_name = "ID")]
     pub from: Option<String>,
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::{Globals, SpecArgs};
 use crate::config::effective::{Facts, Ordered, effective};
+use crate::container::update::updated_config;
 use crate::container::{ContainerId, Record, Store};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Call;
@@ -70,12 +71,10 @@ fn put(args: &SpecArgs, content: &[u8]) -> Result<i32> {
     Ok(0)
 }
 
-/// The config of a container, with what it left open.
+/// The config of a container with the limits that it has now, and with what it left open.
 fn render_from(globals: &Globals, id: &str) -> Result<Vec<u8>> {
     let (dir, record) = Store::open(&globals.root)?.load(&ContainerId::parse(id)?)?;
-    let config = serde_json::from_slice(&dir.read_config()?);
-    let config =
-        config.map_err(|error| Error::DamagedState { id: id.to_owned(), why: format!("config.json: {error}") })?;
+    let config = updated_config(&dir)?;
     let facts = Facts { rootfs: record.rootfs.to_string_lossy().into_owned(), cgroups_path: cgroups_path(&record) };
     render(&Ordered(&effective(config, &facts))).doing(|| "write config.json")
 }

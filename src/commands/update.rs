@@ -8,7 +8,7 @@ use crate::cgroups::plan::resources::plan_resources;
 use crate::cgroups::{Group, current};
 use crate::cli::{Globals, UpdateArgs, flag_of};
 use crate::config::{bundle, locate, parse, validate};
-use crate::container::update::{FormerClass, update, update_class};
+use crate::container::update::{Change, FormerClass, update, update_class};
 use crate::container::{ContainerId, Store};
 use crate::error::{Error, Result, Violation, Warning};
 use crate::field::Field;
@@ -25,7 +25,8 @@ pub fn run(globals: &Globals, args: UpdateArgs, log: &mut Log) -> Result<i32> {
     let result = Wanted::read(&args, &mut warnings).and_then(|wanted| {
         // All or nothing: a class's lines are taken all or not at all, and limits are put back when one of them fails.
         let former = update_class(&store, &id, &schemata)?;
-        let updated = update(&store, &id, &|group, warnings| wanted.plan(group, warnings), &mut warnings);
+        let plan = |group: &Group, warnings: &mut Vec<Warning>| wanted.plan(group, warnings);
+        let updated = update(&store, &id, &plan, &schemata, &mut warnings);
         updated.inspect_err(|_| former.iter().for_each(FormerClass::restore))
     });
     warnings.into_iter().for_each(|warning| log.warn(warning));
@@ -79,11 +80,15 @@ impl Wanted {
     }
 
     /// What to write for them.
-    fn plan(&self, group: &Group, warnings: &mut Vec<Warning>) -> Result<Vec<Step>> {
+    fn plan(&self, group: &Group, warnings: &mut Vec<Warning>) -> Result<Change> {
         let planned = plan_resources(&self.limits, &Field::RUNTIME, group, &current::probe(group));
         let limits = planned.map_err(|violations| self.refused(violations))?;
         warnings.extend(limits.warnings.iter().map(|w| Warning::new(self.field(&w.field), w.text.clone())));
-        Ok(limits.into_steps().into_iter().map(|step| Step { field: self.field(&step.field), ..step }).collect())
+        let ignored = limits.ignored.clone();
+        let steps = limits.into_steps().into_iter().map(|step| Step { field: self.field(&step.field), ..step });
+        // Plain values always are a document.
+        let asked = serde_json::to_value(&self.limits).unwrap_or_default();
+        Ok(Change { steps: steps.collect(), asked, ignored })
     }
 
     /// The field in the words of the caller: the flag, or the place in the file.
@@ -108,6 +113,10 @@ impl Wanted {
 mod tests {
     use super::super::typed;
     use super::*;
+    use crate::cgroups::merged::{Applied, merge};
+    use crate::cgroups::{Place, Version};
+    use proptest::prelude::*;
+    use serde_json::json;
 
     fn wanted(args: UpdateArgs) -> (Result<Wanted>, Vec<String>) {
         let mut warnings = Vec::new();
@@ -187,6 +196,59 @@ mod tests {
         for words in [["--memory", "1"], ["--resources", "/nonexistent"], ["--l3-cache-schema", "x"]] {
             let error = typed(&["--root", &root, "update", words[0], words[1], "web"]).unwrap_err();
             assert_eq!(error.to_string(), "container does not exist");
+        }
+    }
+    /// cgroups of which no file is there, so that every update finds them as new.
+    fn group(version: Version) -> Group {
+        let controllers = ["cpuset", "cpu", "blkio", "io", "memory", "hugetlb", "pids"].map(str::to_owned).to_vec();
+        let place = Place { version, controllers, mount: "/none".into(), path: "web".into(), made: 0 };
+        Group { places: vec![place], unit: None }
+    }
+
+    fn any_file() -> impl Strategy<Value = serde_json::Value> {
+        let number = |from: i64| prop::option::of(prop_oneof![Just(0), Just(-1), from..400_000i64]);
+        let cpu = (number(0), number(1000), number(1000), prop::option::of(0..60_000i64), prop::option::of(0..2i64));
+        (number(0), number(0), cpu, number(0), prop::option::of(0..9i64)).prop_map(|(limit, swap, cpu, pids, rate)| {
+            let (shares, quota, period, burst, idle) = cpu;
+            let device = rate.map(|rate| json!([{"major": 8, "minor": rate % 2, "rate": rate}]));
+            json!({"memory": {"limit": limit, "swap": swap}, "pids": pids.map(|limit| json!({"limit": limit})),
+                "cpu": {"shares": shares, "quota": quota, "period": period.map(i64::abs), "burst": burst, "idle": idle},
+                "blockIO": {"throttleReadBpsDevice": device}})
+        })
+    }
+
+    proptest! {
+        /// What updates leave is what `create` takes: `spec --from` writes it.
+        #[test]
+        fn a_config_of_what_updates_have_left_is_accepted(files in prop::collection::vec(any_file(), 1..6)) {
+            for version in [Version::V1, Version::V2] {
+                let (group, mut now) = (group(version), json!({}));
+                for file in &files {
+                    let bytes = file.to_string().into_bytes();
+                    // What can't be read, breaks a rule or can't be planned changes nothing.
+                    let limits = parse::resources(Path::new("stdin"), &bytes);
+                    let wanted = limits.and_then(|limits| Wanted { limits, bytes: Some(bytes) }.valid());
+                    let Ok(change) = wanted.and_then(|wanted| wanted.plan(&group, &mut Vec::new())) else { continue };
+                    let Change { steps, asked, ignored } = change;
+                    let mut then = now.clone();
+                    merge(&mut then, &Applied { asked: &asked, ignored: &ignored, steps: &steps, memory: Some(version) });
+                    let above = |one: &str, other: &str| {
+                        let number = |pointer: &str| then.pointer(pointer).and_then(serde_json::Value::as_i64);
+                        number(one).zip(number(other)).is_some_and(|(one, other)| other > 0 && one > other)
+                    };
+                    // What the kernel itself refuses isn't kept either.
+                    let sum_is_too_small = version == Version::V1 && above("/memory/limit", "/memory/swap");
+                    if !above("/cpu/burst", "/cpu/quota") && !sum_is_too_small {
+                        now = then;
+                    }
+                }
+                let bytes = now.to_string().into_bytes();
+                let limits = parse::resources(Path::new("config.json"), &bytes).unwrap();
+                let wanted = Wanted { limits, bytes: Some(bytes) }.valid();
+                prop_assert!(wanted.is_ok(), "{now}: {}", wanted.err().unwrap());
+                let planned = wanted.unwrap().plan(&group, &mut Vec::new());
+                prop_assert!(planned.is_ok(), "{now}: {}", planned.err().unwrap());
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The config of a container that is there, with what it left to corten written out: what `spec --from` prints. Pure.
 //!
-//! Made from the bytes that the container was created with, so that what corten doesn't know is in it as well. What can be
-//! had by the same config only in the same moment (ids of namespaces, HOME out of the image's accounts) isn't.
+//! Made from the bytes that the container was created with and from what `update` has kept since, so that what corten
+//! doesn't know is in it as well. What can be had by the same config only in the same moment (ids of namespaces, HOME out
+//! of the image's accounts) isn't.
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::lenient::{self, Document};
 use super::{Config, Warning, locate, warn};
@@ -25,6 +26,7 @@ pub fn config(path: PathBuf, bytes: Vec<u8>) -> Result<Config> {
 pub(super) fn assemble(path: PathBuf, bytes: Vec<u8>, mut spec: Spec, mut warnings: Vec<Warning>) -> Config {
     forget_empty_strings(&mut spec);
     take_receiver(&mut spec);
+    take_old_monitoring(&mut spec, &bytes);
     if let Some(resources) = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
         forget_absent_pids_limit(resources, &bytes, &Field::at("/linux/resources"));
     }
@@ -111,6 +113,15 @@ fn forget_empty_strings(spec: &mut Spec) {
     }
 }
 
+/// The names that `enableMonitoring` had before runtime-spec 1.3, which the model spells in another way than the spec.
+fn take_old_monitoring(spec: &mut Spec, bytes: &[u8]) {
+    let Some(rdt) = spec.linux_mut().as_mut().and_then(|linux| linux.intel_rdt_mut().as_mut()) else { return };
+    let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    if ["enableCMT", "enableMBM"].iter().any(|name| document["linux"]["intelRdt"][*name] == true) {
+        rdt.set_enable_monitoring(Some(true));
+    }
+}
+
 /// crun's annotation for the socket of a seccomp agent, from before the specification had `listenerPath`, which wins.
 fn take_receiver(spec: &mut Spec) {
     let annotation = spec.annotations().as_ref().and_then(|all| all.get("run.oci.seccomp.receiver"));
@@ -177,6 +188,21 @@ pub(in crate::config) mod tests {
         assert!(!absent(r#"{"limit":5}"#));
         assert!(absent("null"));
         assert_eq!(*resources(Path::new("-"), br#"{"pids":{}}"#).unwrap().pids(), None);
+    }
+
+    #[test]
+    fn monitoring_has_older_names() {
+        for (rdt, watched) in [
+            (json!({"enableCMT": true}), Some(true)),
+            (json!({"enableMBM": true, "enableCMT": false}), Some(true)),
+            (json!({"enableCMT": false}), None),
+            (json!({"enableMonitoring": false}), Some(false)),
+        ] {
+            let text = json!({"ociVersion": "1.0.2", "root": {"path": "r"}, "linux": {"intelRdt": rdt}}).to_string();
+            let config = parse(&text).unwrap();
+            let rdt = config.spec.linux().as_ref().and_then(|linux| linux.intel_rdt().clone()).unwrap();
+            assert_eq!(*rdt.enable_monitoring(), watched, "{text}");
+        }
     }
 
     #[test]

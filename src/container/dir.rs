@@ -1,6 +1,6 @@
-//! One container's directory in the state root, held by descriptor: `state.json`, `exec.fifo`, `steps`. Nothing here
-//! follows a symbolic link, and everything is found below the descriptor, so whoever can write into the directory
-//! can't lead corten out of it.
+//! One container's directory in the state root, held by descriptor: `state.json`, `exec.fifo`, `steps`, copies of configs.
+//! Nothing here follows a symbolic link, and everything is found below the descriptor, so whoever can write into the
+//! directory can't lead corten out of it.
 //!
 //! The lock is flock(2) on the directory itself. A forked child shares it until execve (or until it closes the
 //! descriptor), which is why unlocking is explicit: LOCK_UN ends the lock for all who share it.
@@ -37,6 +37,9 @@ const CONFIG: &str = "config.json";
 const MOUNTS: &str = "mounts.json";
 /// The next one until it is whole.
 const MOUNTS_NEXT: &str = "mounts.json.next";
+/// The parts of that config that `update` has changed since, as they are now.
+const UPDATED: &str = "updated.json";
+const UPDATED_NEXT: &str = "updated.json.next";
 /// Directories in a container's directory are of other parts' making; nobody nests them deeper.
 const DEPTH: usize = 8;
 
@@ -91,6 +94,11 @@ impl StateDir {
     /// The bytes of what `mounts add` has left, if it has.
     pub(super) fn read_mounts(&self) -> Result<Option<Vec<u8>>> {
         if self.has(MOUNTS)? { self.read(MOUNTS).map(Some) } else { Ok(None) }
+    }
+
+    /// What `update` keeps; `None` when nothing was changed since `create`.
+    pub fn read_updated(&self) -> Result<Option<Vec<u8>>> {
+        self.has(UPDATED)?.then(|| self.read(UPDATED)).transpose()
     }
 
     /// Reads a file of corten's own.
@@ -226,6 +234,14 @@ impl Locked {
         self.write(MOUNTS_NEXT, bytes)?;
         let renamed = renameat(&self.dir.fd, MOUNTS_NEXT, &self.dir.fd, MOUNTS);
         renamed.during(Call::Rename).doing(|| format!("write {}", self.child(MOUNTS)))
+    }
+
+    /// Keeps what `update` has changed, once `settle` has succeeded: what can fail of it comes before.
+    pub fn save_updated(&self, bytes: &[u8], settle: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.write(UPDATED_NEXT, bytes)?;
+        settle()?;
+        let doing = || format!("write {}", self.child(UPDATED));
+        renameat(&self.dir.fd, UPDATED_NEXT, &self.dir.fd, UPDATED).during(Call::Rename).doing(doing)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {

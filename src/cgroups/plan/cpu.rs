@@ -26,7 +26,7 @@ fn plan_idle_and_shares(cpu: &LinuxCpu, at: &Field, planner: &mut Planner) {
     let Some(shares) = given(cpu.shares()) else { return };
     let Some(place) = planner.place("cpu", &field) else { return };
     if cpu.idle().is_some_and(|idle| idle != 0) {
-        return planner.warn(&field, "ignored: an idle cgroup has no weight");
+        return planner.ignore(&field, "an idle cgroup has no weight");
     }
     if !SHARES.contains(&shares) {
         let (least, most) = (SHARES.start(), SHARES.end());

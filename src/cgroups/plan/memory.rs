@@ -27,7 +27,7 @@ pub(super) fn plan_memory(memory: &LinuxMemory, at: &Field, planner: &mut Planne
         }
     }
     if given(memory.kernel()).is_some_and(|kernel| kernel != -1) {
-        planner.warn(&at.key("kernel"), "ignored: kernels since 5.16 have no limit of kernel memory of its own");
+        planner.ignore(&at.key("kernel"), "kernels since 5.16 have no limit of kernel memory of its own");
     }
     let field = at.key("kernelTCP");
     if let Some(kernel_tcp) = asked(memory.kernel_tcp(), &field, planner) {
@@ -68,9 +68,7 @@ pub(super) fn plan_memory(memory: &LinuxMemory, at: &Field, planner: &mut Planne
                 planner.write(place, "memory.use_hierarchy", 1, &field);
             }
         }
-        Some(false) => {
-            planner.warn(&field, "ignored: cgroup v2, and v1 since Linux 5.11, count memory along the hierarchy")
-        }
+        Some(false) => planner.ignore(&field, "cgroup v2, and v1 since Linux 5.11, count memory along the hierarchy"),
         None => {}
     }
 }

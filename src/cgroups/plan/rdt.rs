@@ -33,9 +33,7 @@ pub fn plan_rdt(spec: &Spec, request: &Request) -> Result<RdtPlan, Vec<Violation
         return Err(vec![Violation::new(field, why).hint(hint)]);
     };
     let named = asked.clos_id().as_deref().filter(|id| !id.is_empty());
-    let watched = asked.enable_monitoring().unwrap_or(false)
-        || asked.enable_cmt().unwrap_or(false)
-        || asked.enable_mbm().unwrap_or(false);
+    let watched = asked.enable_monitoring().unwrap_or(false);
     let rdt = Rdt {
         mount: resctrl.mount.clone(),
         class: named.map_or(request.id.as_str(), |id| if id == "/" { "" } else { id }).to_owned(),

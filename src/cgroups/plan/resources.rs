@@ -26,8 +26,10 @@ pub struct Limits {
     pub steps: Vec<Step>,
     /// By the child itself, when it has set itself up.
     pub late: Vec<Late>,
-    /// What this host's version of control groups has nothing for.
+    /// What this host's version of control groups has nothing for, and what counts as another value.
     pub warnings: Vec<Warning>,
+    /// The properties among them that have no effect.
+    pub ignored: Vec<Field>,
 }
 
 /// A limit that the container's own set-up must not meet.
@@ -158,7 +160,13 @@ impl<'a> Planner<'a> {
 
     /// Warns that version 2 has nothing for a property.
     pub fn warn_version_1_only(&mut self, field: &Field) {
-        self.warn(field, "ignored: cgroup v2 has nothing for it");
+        self.ignore(field, "cgroup v2 has nothing for it");
+    }
+
+    /// Warns that a property has no effect.
+    pub fn ignore(&mut self, field: &Field, why: &str) {
+        self.warn(field, format!("ignored: {why}"));
+        self.limits.ignored.push(field.clone());
     }
 
     pub fn refuse(&mut self, field: &Field, why: impl Into<String>, hint: &str) {

@@ -69,9 +69,14 @@ pub fn tell(group: &Group) -> Result {
     }
     let told: Vec<_> = files.iter().map(|(version, _, name, text)| (*version, *name, text.as_str())).collect();
     set_properties(unit, &properties::plan_files(&told))?;
-    for (_, path, _, exact) in &files {
+    let idle = files.iter().any(|(_, _, name, text)| *name == "cpu.idle" && text.trim() == "1");
+    // An idle cgroup takes no weight.
+    for (_, path, _, exact) in files.iter().filter(|(_, _, name, _)| !idle || *name != "cpu.weight") {
         if file::read(path).is_ok_and(|now| now != *exact) {
-            file::write(path, exact.trim_end().as_bytes()).doing(|| format!("write {}", path.display()))?;
+            // Those with a line for each device take one a write.
+            for line in exact.trim_end().split('\n') {
+                file::write(path, line.as_bytes()).doing(|| format!("write {}", path.display()))?;
+            }
         }
     }
     Ok(())

@@ -232,10 +232,12 @@ fn plan_unified(file: &str, value: &str) -> Vec<Property> {
     }
 }
 
-/// The files whose values systemd has properties for.
+/// The files whose values systemd has properties for, or writes on its own when it is told of others: BFQ's weights come of
+/// those of the whole controller there, by a curve of systemd's.
 pub fn known_files(version: Version) -> &'static [&'static str] {
     match version {
         Version::V1 => &[
+            "blkio.bfq.weight",
             "blkio.weight",
             "cpu.cfs_period_us",
             "cpu.cfs_quota_us",
@@ -246,8 +248,11 @@ pub fn known_files(version: Version) -> &'static [&'static str] {
         Version::V2 => &[
             "cpu.max",
             "cpu.weight",
+            // Behind the weight: it has the last word on it.
+            "cpu.idle",
             "cpuset.cpus",
             "cpuset.mems",
+            "io.bfq.weight",
             "io.weight",
             "memory.high",
             "memory.low",
@@ -277,7 +282,8 @@ pub fn plan_files(files: &[(Version, &str, &str)]) -> Vec<Property> {
                 properties.push(Property::new("CPUWeight", Value::Uint64(0)).since(252));
             }
             (Version::V2, name, _) => properties.extend(plan_unified(name, value)),
-            (Version::V1, "blkio.weight", Some(weight)) => one("BlockIOWeight", weight),
+            // systemd knows no weight below 10.
+            (Version::V1, "blkio.weight" | "blkio.bfq.weight", Some(weight)) => one("BlockIOWeight", weight.max(10)),
             (Version::V1, "cpu.shares", Some(shares)) => one("CPUShares", shares),
             // Version 1 shows no limit as the largest number of whole pages.
             (Version::V1, "memory.limit_in_bytes", Some(limit)) => {
@@ -452,6 +458,7 @@ mod tests {
             (Version::V1, "memory.limit_in_bytes", "9223372036854771712\n"),
             (Version::V1, "pids.max", "max\n"),
             (Version::V1, "cpu.shares", "1024\n"),
+            (Version::V1, "blkio.bfq.weight", "7\n"),
         ];
         let expected = [
             "CPUQuotaPerSecUSec=250000",
@@ -459,12 +466,15 @@ mod tests {
             "MemoryLimit=infinity",
             "TasksMax=infinity",
             "CPUShares=1024",
+            "BlockIOWeight=10",
         ];
         assert_eq!(words(&v1), expected);
         let v2 = [
             (Version::V2, "cpu.max", "max 100000\n"),
             (Version::V2, "cpu.weight", "0\n"),
+            (Version::V2, "cpu.idle", "0\n"),
             (Version::V2, "cpuset.cpus", "\n"),
+            (Version::V2, "io.bfq.weight", "default 300\n"),
             (Version::V2, "io.weight", "default 100\n8:0 50\n"),
             (Version::V2, "memory.max", "67108864\n"),
             (Version::V2, "pids.max", "0\n"),
@@ -478,6 +488,11 @@ mod tests {
             "TasksMax=1",
         ];
         assert_eq!(words(&v2), expected);
+        // Newer kernels show the least weight for an idle cgroup, and not 0.
+        for weight in ["0\n", "1\n"] {
+            let idle = [(Version::V2, "cpu.weight", weight), (Version::V2, "cpu.idle", "1\n")];
+            assert_eq!(words(&idle), ["CPUWeight=0"]);
+        }
     }
 
     #[test]
