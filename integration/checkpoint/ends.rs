@@ -79,9 +79,11 @@ fn every_failing_step_of_a_restore_is_named_and_undone(sb: &Sandbox) {
         for step in 0..100 {
             let call = restoring(sb, &bundle, &sb.path("images"), &["--detach"]);
             let fault = format!("{list}:{step}:EBUSY");
-            let output = call.global(&["--fault", &fault]).arg(&container.id).output();
+            // systemd takes a moment to forget a scope.
+            let id = sb.id();
+            let output = call.global(&["--fault", &fault]).arg(&id).output();
             if output.code == 0 {
-                sb.call(["delete", "--force", &container.id]).output().ok();
+                sb.call(["delete", "--force", &id]).output().ok();
                 break;
             }
             output.fails_with(&["(injected fault)"]);

@@ -29,8 +29,14 @@ pub fn run(globals: &Globals, args: CheckpointArgs, log: &mut Log) -> Result<i32
     let plan = plan::plan(&config.spec, &host, &request).map_err(Error::Violations)?;
     let (images, work) = (absolute(&args.criu.image_path)?, absolute(args.criu.work())?);
     let dump = args.dump();
-    let target =
-        Target { dump: &dump, images: &images, work: &work, criu: globals.criu.as_deref(), status_fd: args.status_fd };
+    let target = Target {
+        dump: &dump,
+        images: &images,
+        work: &work,
+        criu: globals.criu.as_deref(),
+        status_fd: args.status_fd,
+        layout: &host.cgroups,
+    };
     let mut warnings = Vec::new();
     let dumped = subject.dump(&config.spec, &plan, &target, &mut warnings);
     warnings.into_iter().for_each(|warning| log.warn(warning));

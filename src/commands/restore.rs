@@ -64,6 +64,7 @@ fn bring_back(globals: &Globals, args: &RestoreArgs, host: &Host, log: &mut Log)
             injections: &injections,
         },
         attached: attached(&whole),
+        layout: &host.cgroups,
         restore: &restore,
         images: &images,
         work: &work,

@@ -15,6 +15,7 @@ use super::init::LiveInit;
 use super::status::{Status, Verb, permit};
 use super::{ContainerId, Locked, Record, Store, Warning, processes};
 use crate::cgroups::remove::Members;
+use crate::criu::alone::{Alone, alone, hierarchies};
 use crate::criu::plan::dump::{Dump, Seen, plan_dump};
 use crate::criu::plan::mounts::{self, attached};
 use crate::criu::plan::stdio::{self, Named};
@@ -24,6 +25,7 @@ use crate::criu::{self, probe};
 use crate::error::{Doing, Error, Result, Violation};
 use crate::fault::Call;
 use crate::field::Field;
+use crate::host::cgroups::Layout;
 use crate::plan::Plan;
 
 /// Where the images go, and how.
@@ -38,6 +40,8 @@ pub struct Target<'a> {
     pub criu: Option<&'a Path>,
     /// Gets a NUL byte when the pages can be asked for.
     pub status_fd: Option<RawFd>,
+    /// The host's control groups.
+    pub layout: &'a Layout,
 }
 
 /// A container that can be dumped, with its lock.
@@ -79,10 +83,9 @@ impl Subject {
     /// # Errors
     /// The container runs as before, unless criu had begun to end it. What is in `images` then is of no use.
     pub fn dump(self, spec: &Spec, plan: &Plan, target: &Target, warnings: &mut Vec<Warning>) -> Result {
-        let Target { dump, images, work, criu, status_fd } = *target;
+        let Target { dump, images, work, criu, status_fd, layout } = *target;
         require_features(dump, criu)?;
         let images_dir = open_or_make(images, "--image-path")?;
-        let work_dir = open_or_make(work, "--work-path")?;
         if let Some(parent) = dump.parent_path.as_ref().filter(|parent| !images.join(parent).is_dir()) {
             let why = format!("{} is no directory", images.join(parent).display());
             let violation = Violation::new(Field::at("--parent-path"), why);
@@ -92,7 +95,6 @@ impl Subject {
         let seen = self.look(spec, plan)?;
         let (kind, mut opts) = plan_dump(dump, &seen, &self.record.rootfs);
         opts.images_dir_fd = images_dir.as_raw_fd();
-        opts.work_dir_fd = Some(work_dir.as_raw_fd());
         opts.status_fd = status_fd;
         if !dump.pre_dump {
             keep_streams(images, &seen.streams)?;
@@ -105,7 +107,21 @@ impl Subject {
                 .unwrap_or_else(|| gone(self.dir.id())));
         }
         warnings.extend(processes::strangers(&self.record)?.into_iter().map(stranger));
-        let service = Service::start(&Start { program: criu, ..Start::default() })?;
+        let start = || {
+            let work = open_or_make(work, "--work-path")?;
+            Ok((work, Service::start(&Start { program: criu, ..Start::default() })?))
+        };
+        let hierarchies = hierarchies(layout);
+        let mounts = Alone { root: None, yard: self.dir.path(), hierarchies: &hierarchies };
+        // One that shares the host's mounts is dumped by a criu that shares them too.
+        let (work_dir, service) = match probe::has(spec, LinuxNamespaceType::Mount) {
+            true => {
+                opts.cgroup_yard = Some(mounts.yard.to_string_lossy().into_owned());
+                alone(&mounts, start)?
+            }
+            false => start()?,
+        };
+        opts.work_dir_fd = Some(work_dir.as_raw_fd());
         let answer = service.ask(&service::request(kind, opts), &mut |_| Ok(()))?;
         if !answer.as_ref().is_some_and(|resp| resp.success) {
             return Err(service::failure("dump the container", answer.as_ref(), &work.join("dump.log")));
@@ -118,8 +134,7 @@ impl Subject {
     }
 
     fn look(&self, spec: &Spec, plan: &Plan) -> Result<Seen> {
-        let mut namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces()).flatten();
-        let cgroup_namespace = namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Cgroup);
+        let cgroup_namespace = probe::has(spec, LinuxNamespaceType::Cgroup);
         let mounts = probe::mounts(self.pid, &attached(plan), cgroup_namespace)?;
         let own = mounts.ids();
         let annotation = self.record.annotations.get(probe::CONFIG_ANNOTATION).map(String::as_str);

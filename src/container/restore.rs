@@ -15,7 +15,7 @@ use super::status::Status;
 use super::store::Guard;
 use super::{ContainerId, Record, Store, Warning};
 use crate::cgroups::systemd;
-use crate::criu::alone::{alone, make_root_read_only};
+use crate::criu::alone::{Alone, alone, hierarchies, make_root_read_only};
 use crate::criu::plan::mounts::{self, Attached};
 use crate::criu::plan::restore::{Into, Restore, plan_restore};
 use crate::criu::plan::{NETWORK, PIDS, stdio};
@@ -25,6 +25,7 @@ use crate::criu::service::{self, Point, Service, Start};
 use crate::error::{Doing, Error, Result, Violation};
 use crate::fault::Stage;
 use crate::field::Field;
+use crate::host::cgroups::Layout;
 use crate::plan::Op;
 use crate::process::hooks::{self, Place, StateJson};
 use crate::process::steps::HostSteps;
@@ -38,6 +39,8 @@ pub struct Restoration<'a> {
     pub creation: Creation<'a>,
     /// What the config mounts of the host's.
     pub attached: Vec<Attached>,
+    /// The host's control groups.
+    pub layout: &'a Layout,
     pub restore: &'a Restore,
     /// Where the images are; absolute.
     pub images: &'a Path,
@@ -163,9 +166,14 @@ impl Coming<'_, '_> {
             let service = Service::start(&Start { program: restoration.criu, stdio: true, kept: &kept })?;
             Ok((work, service))
         };
+        let hierarchies = hierarchies(restoration.layout);
+        let mounts = Alone { root: Some(&self.record.rootfs), yard: self.guard.path(), hierarchies: &hierarchies };
         // Without a mount namespace of its own a container's mounts are the host's.
-        let (work, service) = match self.has(LinuxNamespaceType::Mount) {
-            true => alone(&self.record.rootfs, start)?,
+        let (work, service) = match probe::has(restoration.creation.spec, LinuxNamespaceType::Mount) {
+            true => {
+                opts.cgroup_yard = Some(mounts.yard.to_string_lossy().into_owned());
+                alone(&mounts, start)?
+            }
             false => start()?,
         };
         opts.work_dir_fd = Some(work.as_raw_fd());
@@ -269,11 +277,6 @@ impl Coming<'_, '_> {
 
     fn joined(&self, typ: LinuxNamespaceType) -> Option<PathBuf> {
         probe::joined_path(self.restoration.creation.spec, typ)
-    }
-
-    fn has(&self, typ: LinuxNamespaceType) -> bool {
-        let linux = self.restoration.creation.spec.linux();
-        linux.iter().flat_map(|linux| linux.namespaces()).flatten().any(|namespace| namespace.typ() == typ)
     }
 
     /// The namespaces are there, and nothing in them: the container is on record, and the host does what it does to a fresh

@@ -1,12 +1,16 @@
-//! A mount namespace for criu alone, in which the root file system is a mount point, as a restore wants it. Nobody outside sees
-//! its mounts, and it is gone with criu, however that ends, or corten.
+//! A mount namespace for criu alone, in which it finds what it needs mounted: the root file system as a mount point, for a
+//! restore, and the hierarchies of control groups. Nobody outside sees its mounts, and it is gone with criu, however that ends,
+//! or corten.
+//!
+//! Without the hierarchies criu would mount them itself, and a mount of version 2 without options takes the options of the
+//! host's own away (`nsdelegate`; admin-guide/cgroup-v2.rst, "Mounting").
 //!
 //! corten itself goes there for the moment in which criu is started: criu takes the directory for its log from corten's
 //! descriptors, mounts in there, and may do so only in its own namespace.
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -16,16 +20,38 @@ use nix::unistd::{chroot, fchdir};
 use crate::error::{Doing, Error, Result};
 use crate::fault::{Call, During};
 use crate::field::Field;
+use crate::host::cgroups::Layout;
 
-/// Calls `make` in a new mount namespace where `dir` is a mount point, and comes back.
+/// What is mounted for criu.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone<'a> {
+    /// Becomes a mount point.
+    pub root: Option<&'a Path>,
+    /// A directory that is covered by one with the hierarchies of control groups.
+    pub yard: &'a Path,
+    /// The hierarchies: the name that criu looks for, and where the host has it mounted.
+    pub hierarchies: &'a [(String, PathBuf)],
+}
+
+/// Calls `make` in a new mount namespace with these mounts, and comes back.
 ///
 /// # Errors
 /// Whatever fails on the way there or back; the error of `make`.
-pub fn alone<T>(dir: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn alone<T>(alone: &Alone, make: impl FnOnce() -> Result<T>) -> Result<T> {
     elsewhere(
         || unshare(CloneFlags::CLONE_NEWNS).during(Call::Unshare).doing(|| "make a mount namespace for criu"),
-        || bind(dir).and_then(|()| make()),
+        || mount_all(alone).and_then(|()| make()),
     )
+}
+
+/// The hierarchies of a host, by the names of their controllers as /proc/PID/cgroup has them.
+pub fn hierarchies(layout: &Layout) -> Vec<(String, PathBuf)> {
+    let plain = |controllers: &[String]| {
+        let names: Vec<_> = controllers.iter().map(|name| name.trim_start_matches("name=")).collect();
+        names.join(",")
+    };
+    let v1 = layout.v1.iter().map(|hierarchy| (plain(&hierarchy.controllers), hierarchy.mount.clone()));
+    v1.chain(layout.unified.iter().map(|unified| ("unified".to_owned(), unified.mount.clone()))).collect()
 }
 
 /// Makes the root of the process's mount namespace read-only, unless it is: not every criu does.
@@ -81,17 +107,35 @@ fn elsewhere<T>(enter: impl FnOnce() -> Result, act: impl FnOnce() -> Result<T>)
 
 const NONE: Option<&str> = None;
 
-fn bind(dir: &Path) -> Result {
+fn mount_all(alone: &Alone) -> Result {
     let private = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE);
     private.during(Call::Mount).doing(|| "make the mounts of criu's namespace private")?;
-    let bound = mount(Some(dir), dir, NONE, MsFlags::MS_REC | MsFlags::MS_BIND, NONE);
-    bound.during(Call::Mount).doing(|| format!("bind {} on itself for criu", dir.display()))
+    if let Some(root) = alone.root {
+        bind(root, root)?;
+    }
+    let yard = mount(Some("yard"), alone.yard, Some("tmpfs"), MsFlags::empty(), Some("mode=700"));
+    yard.during(Call::Mount).doing(|| format!("mount a directory for criu on {}", alone.yard.display()))?;
+    for (name, place) in alone.hierarchies {
+        let at = alone.yard.join(name);
+        std::fs::create_dir(&at).doing(|| format!("make {}", at.display()))?;
+        bind(place, &at)?;
+    }
+    Ok(())
+}
+
+fn bind(source: &Path, target: &Path) -> Result {
+    let bound = mount(Some(source), target, NONE, MsFlags::MS_REC | MsFlags::MS_BIND, NONE);
+    bound.during(Call::Mount).doing(|| format!("bind {} on {} for criu", source.display(), target.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sys::fork_test;
+
+    fn own<'a>(root: &'a Path, yard: &'a Path, hierarchies: &'a [(String, PathBuf)]) -> Alone<'a> {
+        Alone { root: Some(root), yard, hierarchies }
+    }
 
     fn mounted(dir: &Path) -> bool {
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -107,15 +151,46 @@ mod tests {
         let dir = dir.path().canonicalize().unwrap();
         let outcome = fork_test::in_namespaces(0, None, || {
             std::env::set_current_dir("/usr").unwrap();
-            assert!(alone(&dir, || Ok(mounted(&dir))).unwrap());
-            assert!(!mounted(&dir));
+            let yard = dir.join("yard");
+            std::fs::create_dir(&yard).unwrap();
+            let hierarchies = [("cpu,cpuacct".to_owned(), dir.join("source"))];
+            std::fs::create_dir_all(dir.join("source/web")).unwrap();
+            let mounts = own(&dir, &yard, &hierarchies);
+            let seen = alone(&mounts, || Ok((mounted(&dir), yard.join("cpu,cpuacct/web").is_dir()))).unwrap();
+            assert_eq!(seen, (true, true));
+            assert!(!mounted(&dir) && !yard.join("cpu,cpuacct").exists());
             assert_eq!(std::env::current_dir().unwrap(), Path::new("/usr"));
-            let failed = alone(&dir, || Err::<(), _>(Error::EmptyId)).unwrap_err();
+            let failed = alone(&mounts, || Err::<(), _>(Error::EmptyId)).unwrap_err();
             assert_eq!(failed.to_string(), Error::EmptyId.to_string());
-            assert!(alone(Path::new("/nowhere"), || Ok(())).unwrap_err().to_string().contains("/nowhere"));
+            let nowhere = own(Path::new("/nowhere"), &yard, &[]);
+            assert!(alone(&nowhere, || Ok(())).unwrap_err().to_string().contains("/nowhere"));
             assert_eq!(std::env::current_dir().unwrap(), Path::new("/usr"));
             String::new()
         });
         assert_eq!(outcome, "");
+    }
+
+    #[test]
+    fn hierarchies_have_the_names_that_criu_looks_for() {
+        let named = crate::host::cgroups::Hierarchy {
+            controllers: vec!["name=systemd".into()],
+            mount: "/sys/fs/cgroup/systemd".into(),
+            own: PathBuf::new(),
+            options: Vec::new(),
+        };
+        let pair = crate::host::cgroups::Hierarchy {
+            controllers: vec!["cpu".into(), "cpuacct".into()],
+            mount: "/sys/fs/cgroup/cpuacct,cpu".into(),
+            ..named.clone()
+        };
+        let unified = crate::host::cgroups::Unified {
+            mount: "/sys/fs/cgroup/unified".into(),
+            own: PathBuf::new(),
+            controllers: Vec::new(),
+            options: Vec::new(),
+        };
+        let layout = Layout { v1: vec![named, pair], unified: Some(unified) };
+        let names: Vec<_> = hierarchies(&layout).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["systemd", "cpu,cpuacct", "unified"]);
     }
 }

@@ -82,6 +82,12 @@ pub fn joined(pid: i32, spec: &Spec) -> Result<Vec<Joined>> {
     Ok(found)
 }
 
+/// Whether the config names a namespace of this type, new or joined.
+pub fn has(spec: &Spec, typ: LinuxNamespaceType) -> bool {
+    let mut namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces()).flatten();
+    namespaces.any(|namespace| namespace.typ() == typ)
+}
+
 /// The path of a namespace that the config joins.
 pub fn joined_path(spec: &Spec, typ: LinuxNamespaceType) -> Option<PathBuf> {
     let mut namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces()).flatten();

@@ -75,6 +75,10 @@ fn cgroup_roots(group: &Group) -> Vec<CgroupRoot> {
     let of = |place: &Place| {
         let path = format!("/{}", place.path.display());
         let names = match place.version {
+            // A dump looks for the hierarchy, a restore for each of its controllers.
+            Version::V1 if place.controllers.len() > 1 => {
+                place.controllers.iter().cloned().chain([place.controllers.join(",")]).collect()
+            }
             Version::V1 => place.controllers.clone(),
             Version::V2 => vec![String::new()],
         };

@@ -81,7 +81,8 @@ mod tests {
         let opts = plan_restore(&Restore::default(), &into, Path::new("/r"));
         let roots: Vec<_> =
             opts.cg_root.iter().map(|root| (root.ctrl.as_deref().unwrap(), root.path.as_str())).collect();
-        assert_eq!(roots, [("cpu", "/a/web"), ("cpuacct", "/a/web"), ("", "/a/web")]);
+        let names = ["cpu", "cpuacct", "cpu,cpuacct", ""];
+        assert_eq!(roots, names.map(|name| (name, "/a/web")));
         assert_eq!((opts.rst_sibling, opts.manage_cgroups_mode), (Some(true), Some(3)));
     }
 
