@@ -16,6 +16,8 @@ pub const CASES: &[Case] = cases![
     every_failing_step_of_a_restore_is_named_and_undone,
     a_failing_hook_ends_the_restore,
     a_restore_that_is_killed_leaves_what_delete_removes,
+    a_criu_that_dies_halfway_ends_the_restore,
+    namespaces_that_a_restore_can_t_join_are_refused,
     a_failed_dump_leaves_the_container_running,
 ];
 
@@ -75,7 +77,7 @@ fn every_failing_step_of_a_restore_is_named_and_undone(sb: &Sandbox) {
     let container = Counting::run(sb, &bundle, &[]);
     checkpoint(sb, &container.id, &sb.path("images"), &[]).ok();
     let mut failed = 0;
-    for list in ["host", "adopt", "mounted", "ready", "undo"] {
+    for list in ["host", "adopt", "mounted", "ready"] {
         for step in 0..100 {
             let call = restoring(sb, &bundle, &sb.path("images"), &["--detach"]);
             let fault = format!("{list}:{step}:EBUSY");
@@ -92,6 +94,13 @@ fn every_failing_step_of_a_restore_is_named_and_undone(sb: &Sandbox) {
         }
     }
     assert!(failed > 5, "{failed}");
+    for (fault, list) in [("mounted:0:EBUSY", "createRuntime"), ("ready:0:EBUSY", "pids")] {
+        // A step on the way down that fails as well stops none of the others.
+        let call = restoring(sb, &bundle, &sb.path("images"), &["--detach"]).global(&["--fault", fault]);
+        let output = call.global(&["--fault", "undo:0:EIO"]).arg(sb.id()).output();
+        output.fails_with(&["(injected fault)", list]);
+        sb.assert_nothing_left();
+    }
 }
 
 fn a_failing_hook_ends_the_restore(sb: &Sandbox) {
@@ -119,6 +128,33 @@ fn a_restore_that_is_killed_leaves_what_delete_removes(sb: &Sandbox) {
     assert_eq!(output.code, 137, "{output:?}");
     sb.call(["delete", "--force", &container.id]).output().ok();
     wait_until("nothing is left", || sb.leftovers().is_none());
+}
+
+fn a_criu_that_dies_halfway_ends_the_restore(sb: &Sandbox) {
+    let flag = sb.path("kill");
+    let each = "for pid in $(cat /proc/$PPID/task/$PPID/children); do case $(cat /proc/$pid/comm) in criu*) kill -KILL $pid; esac; done";
+    let script = format!("test ! -e {} || {{ {each}; }}", flag.display());
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    let bundle = counting_bundle(sb).hook("createRuntime", hook).build();
+    let container = Counting::run(sb, &bundle, &[]);
+    checkpoint(sb, &container.id, &sb.path("images"), &[]).ok();
+    fs::write(&flag, "").unwrap();
+    let output = restoring(sb, &bundle, &sb.path("images"), &["--detach"]).arg(sb.id()).output();
+    output.fails_with(&["restore the container: criu: "]);
+    sb.assert_nothing_left();
+    fs::remove_file(&flag).unwrap();
+    Counting::restore(sb, &bundle, sb.id(), &sb.path("images"), &[]).say("one", 1);
+}
+
+fn namespaces_that_a_restore_can_t_join_are_refused(sb: &Sandbox) {
+    criu(sb);
+    let path = format!("/proc/{}/ns/cgroup", std::process::id());
+    let container = sb.started(&sb.bundle().tool(["pause"]).namespace("cgroup", Some(&path)).build());
+    let output = checkpoint(sb, &container.id, &sb.path("images"), &[]);
+    output
+        .fails_with(&["linux.namespaces[5].path: a cgroup namespace of somebody else's can't be joined by a restore"]);
+    assert!(!sb.path("images").exists());
+    assert_eq!(container.status(), "running");
 }
 
 fn a_failed_dump_leaves_the_container_running(sb: &Sandbox) {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::{Counting, checkpoint, counting_bundle, criu, restoring};
-use crate::harness::{Bundle, Case, LIMIT, Lines, Pidfd, Sandbox, cases, pipe, skip, wait_readable};
+use crate::harness::{Bundle, Case, LIMIT, Lines, Pidfd, Pty, Sandbox, cases, pipe, skip, wait_readable};
 use crate::killing::wait_until;
 
 pub const CASES: &[Case] = cases![
@@ -130,13 +131,24 @@ fn a_removed_file_is_kept_when_that_is_asked_for(sb: &Sandbox) {
     answers(sb, &bundle, &id, &[], "content");
 }
 
+/// On a terminal of the caller's. A container's session is its own, so nothing fails without the flag; that it is passed on is a
+/// test of the plan.
 fn a_shells_job_is_dumped_as_one(sb: &Sandbox) {
+    criu(sb);
     let bundle = counting_bundle(sb).build();
-    let mut container = Counting::run(sb, &bundle, &[]);
-    container.say("one", 1);
-    checkpoint(sb, &container.id, &sb.path("images"), &["--shell-job"]).ok();
-    let flags = ["--shell-job"];
-    Counting::restore(sb, &bundle, container.id.clone(), &sb.path("images"), &flags).say("two", 2);
+    let (id, pty) = (sb.id(), Pty::open());
+    let call = sb.call(["run", "--detach", "--bundle"]).arg(&bundle.dir).arg(&id);
+    call.stdin(pty.peer()).stdout(pty.peer()).output().ok();
+    let mut lines = pty.lines();
+    lines.expect_line("ready");
+    pty.type_in("one\n");
+    lines.expect_line("1 one");
+    checkpoint(sb, &id, &sb.path("images"), &["--shell-job"]).ok();
+    let again = Pty::open();
+    let call = restoring(sb, &bundle, &sb.path("images"), &["--shell-job", "--detach"]).arg(&id);
+    call.stdin(again.peer()).stdout(again.peer()).output().ok();
+    again.type_in("two\n");
+    again.lines().expect_line("2 two");
 }
 
 /// How many bytes of memory are in the images.
@@ -263,8 +275,10 @@ fn the_log_is_where_it_is_asked_for(sb: &Sandbox) {
     assert!(work.join("dump.log").exists() && !sb.path("images/dump.log").exists());
     Counting::restore(sb, &bundle, container.id.clone(), &sb.path("images"), &flags).say("two", 2);
     assert!(work.join("restore.log").exists() && !sb.path("images/restore.log").exists());
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(sb.path("images")).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o700, "nobody else reads the memory of processes");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&sb.path("images")), 0o700);
+    let open = fs::read_dir(sb.path("images")).unwrap().flatten().filter(|file| mode(&file.path()) & 0o077 != 0);
+    assert_eq!(open.count(), 0, "nobody else reads the memory of processes");
 }
 
 fn a_configuration_file_of_crius_is_heeded(sb: &Sandbox) {

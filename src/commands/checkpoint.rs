@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::Spec;
+
 use super::launch;
 use crate::cli::{CheckpointArgs, Globals};
 use crate::config::parse;
 use crate::container::checkpoint::{Subject, Target};
 use crate::container::{ContainerId, Store};
+use crate::criu;
 use crate::error::{Doing, Error, Result, Violation};
 use crate::field::Field;
 use crate::host::Host;
 use crate::log::Log;
 use crate::plan;
-use crate::request::{Mode, Request};
+use crate::request::{CgroupDriver, Mode, Request};
 use crate::sys::descriptor;
 
 pub fn run(globals: &Globals, args: CheckpointArgs, log: &mut Log) -> Result<i32> {
@@ -23,9 +26,12 @@ pub fn run(globals: &Globals, args: CheckpointArgs, log: &mut Log) -> Result<i32
     let subject = Subject::open(&Store::open(&globals.root)?, &id)?;
     let config = parse::config(PathBuf::from("config.json"), subject.config()?)?;
     let request = Request {
-        cgroup_driver: globals.cgroup_driver,
+        // Where they are is on record.
+        cgroup_driver: CgroupDriver::Disabled,
+        resctrl: launch::resctrl(globals, &config.spec),
         ..Request::new(&args.id, subject.bundle(), Mode::Restore { detach: true })
     };
+    refuse_joined(&config.spec)?;
     let plan = plan::plan(&config.spec, &host, &request).map_err(Error::Violations)?;
     let (images, work) = (absolute(&args.criu.image_path)?, absolute(args.criu.work())?);
     let dump = args.dump();
@@ -41,6 +47,14 @@ pub fn run(globals: &Globals, args: CheckpointArgs, log: &mut Log) -> Result<i32
     let dumped = subject.dump(&config.spec, &plan, &target, &mut warnings);
     warnings.into_iter().for_each(|warning| log.warn(warning));
     dumped.map(|()| 0)
+}
+
+/// Namespaces that criu would make anew, where the config joins one, are refused before anything is written.
+pub(super) fn refuse_joined(spec: &Spec) -> Result {
+    match criu::plan::refuse_joined(spec) {
+        found if found.is_empty() => Ok(()),
+        found => Err(Error::Violations(found)),
+    }
 }
 
 pub(super) fn absolute(path: &Path) -> Result<PathBuf> {

@@ -1,6 +1,6 @@
 //! `corten restore ID`: brings a dumped container back, and, unless it is detached, stays until it ends and deletes it.
 
-use super::checkpoint::absolute;
+use super::checkpoint::{absolute, refuse_joined};
 use super::launch;
 use crate::cli::{Globals, RestoreArgs};
 use crate::config;
@@ -41,6 +41,7 @@ fn bring_back(globals: &Globals, args: &RestoreArgs, host: &Host, log: &mut Log)
     ContainerId::parse(&args.id)?;
     let bundle = launch::bundle(&args.bundle)?;
     let config = config::bundle::load(&bundle, None)?;
+    refuse_joined(&config.spec)?;
     let request = Request {
         pid_file: args.pid_file.as_deref().map(absolute).transpose()?,
         console_socket: args.console_socket.as_deref().map(absolute).transpose()?,

@@ -108,8 +108,9 @@ impl Subject {
         }
         warnings.extend(processes::strangers(&self.record)?.into_iter().map(stranger));
         let start = || {
-            let work = open_or_make(work, "--work-path")?;
-            Ok((work, Service::start(&Start { program: criu, ..Start::default() })?))
+            let work_dir = open_or_make(work, "--work-path")?;
+            service::forget_log(&work.join("dump.log"))?;
+            Ok((work_dir, Service::start(&Start { program: criu, ..Start::default() })?))
         };
         let hierarchies = hierarchies(layout);
         let mounts = Alone { root: None, yard: self.dir.path(), hierarchies: &hierarchies };

@@ -168,6 +168,10 @@ impl Creation<'_> {
         Ok(file.into_raw_fd())
     }
 
+    fn is_restore(&self) -> bool {
+        matches!(self.request.mode, Mode::Restore { .. })
+    }
+
     /// Takes down what there is, step by step. A step that fails doesn't stop the others.
     pub(super) fn undo(&self, guard: Guard, record: &Record, pid: Option<i32>, warnings: &mut Vec<Warning>) {
         let mut guard = Some(guard);
@@ -176,6 +180,10 @@ impl Creation<'_> {
                 Op::Process(ProcessOp::KillInit) => {
                     pid.into_iter().for_each(wait::kill_and_reap);
                     Ok(())
+                }
+                // criu makes cgroups below before there is a process.
+                Op::Cgroup(CgroupOp::Remove) if record.init.is_none() && self.is_restore() => {
+                    remove::remove(&record.group, Members::Spare)
                 }
                 // Without a process they may be somebody else's, and just that may be the error.
                 Op::Cgroup(CgroupOp::Remove) if record.init.is_none() => remove::remove_unused(&record.group),

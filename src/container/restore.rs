@@ -14,7 +14,7 @@ use super::init::Init;
 use super::status::Status;
 use super::store::Guard;
 use super::{ContainerId, Record, Store, Warning};
-use crate::cgroups::systemd;
+use crate::cgroups::{Group, systemd};
 use crate::criu::alone::{Alone, alone, hierarchies, make_root_read_only};
 use crate::criu::plan::mounts::{self, Attached};
 use crate::criu::plan::restore::{Into, Restore, plan_restore};
@@ -22,7 +22,7 @@ use crate::criu::plan::{NETWORK, PIDS, stdio};
 use crate::criu::probe;
 use crate::criu::rpc::{InheritFd, Opts, ReqType};
 use crate::criu::service::{self, Point, Service, Start};
-use crate::error::{Doing, Error, Result, Violation};
+use crate::error::{Doing, Error, Result, SystemdTrouble, Violation};
 use crate::fault::Stage;
 use crate::field::Field;
 use crate::host::cgroups::Layout;
@@ -31,7 +31,7 @@ use crate::process::hooks::{self, Place, StateJson};
 use crate::process::steps::HostSteps;
 use crate::process::{Op as ProcessOp, console, handover};
 use crate::slots::{Slot, Slots};
-use crate::sys::{descriptor, file, pidfd};
+use crate::sys::{descriptor, file, pidfd, wait};
 
 /// All that a restore starts from.
 pub struct Restoration<'a> {
@@ -74,6 +74,8 @@ pub fn restore(store: &mut Store, restoration: &Restoration, warnings: &mut Vec<
     let mut record = restoration.creation.new_record();
     let guard = store.create(&id, &record)?;
     guard.save_config(restoration.creation.config)?;
+    // Those of a shell that has become corten.
+    let others = children();
     let mut slots = Slots::with_room(plan.slots);
     let came = Coming { restoration, guard: &guard, record: &mut record, slots: &mut slots, terminal: None }
         .come(&images, &streams);
@@ -85,12 +87,25 @@ pub fn restore(store: &mut Store, restoration: &Restoration, warnings: &mut Vec<
             Ok(Restored { record, pid, terminal })
         }
         Err(error) => {
-            // criu ends what it has begun; what it had finished is ours to end.
-            let left = record.init.filter(|init| init.alive().unwrap_or(false)).map(|init| init.pid);
-            restoration.creation.undo(guard, &record, left, warnings);
+            // criu ends what it has begun. What it had finished, or was in the middle of when it died, is ours to end: the
+            // processes that it has made are corten's children.
+            let made = children().into_iter().filter(|pid| !others.contains(pid));
+            made.for_each(wait::kill_and_reap);
+            // Somebody was faster: what there is under the unit's name is theirs.
+            if matches!(error, Error::Systemd { trouble: SystemdTrouble::Taken, .. }) {
+                record.group = Group::default();
+            }
+            restoration.creation.undo(guard, &record, None, warnings);
             Err(error)
         }
     }
+}
+
+/// corten's children (proc_tid_children(5)); none where the kernel doesn't list them.
+fn children() -> Vec<i32> {
+    let pid = std::process::id();
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 fn open(images: &Path) -> Result<File> {
@@ -133,6 +148,20 @@ fn require_mounts(restoration: &Restoration) -> Result {
     }
 }
 
+/// How many dumps ahead are looked at.
+const DUMPS: usize = 64;
+
+/// Lets a group read the images in a directory.
+fn share_all(dir: &Path, gid: u32) -> std::io::Result<()> {
+    share(&File::open(dir)?, gid, 0o010)?;
+    for entry in std::fs::read_dir(dir)? {
+        // What isn't a file of its own is none of criu's.
+        let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(entry?.path());
+        file.map_or(Ok(()), |file| if file.metadata()?.is_file() { share(&file, gid, 0o040) } else { Ok(()) })?;
+    }
+    Ok(())
+}
+
 /// Gives the file to a group, with these rights.
 fn share(file: &File, gid: u32, rights: u32) -> std::io::Result<()> {
     std::os::unix::fs::fchown(file, None, Some(gid))?;
@@ -155,7 +184,7 @@ impl Coming<'_, '_> {
         let restoration = self.restoration;
         let steps = HostSteps { plan: restoration.creation.plan, injections: restoration.creation.injections };
         steps.prepare(self.slots)?;
-        self.let_read(images)?;
+        self.let_read()?;
         let mut outside = self.outside()?;
         outside.extend(self.stdio(streams)?);
         let mut opts = self.opts(&outside);
@@ -163,6 +192,7 @@ impl Coming<'_, '_> {
         let kept: Vec<BorrowedFd> = outside.iter().map(|(_, fd)| fd.as_fd()).collect();
         let start = || {
             let work = open_or_make(restoration.work, "--work-path")?;
+            service::forget_log(&restoration.work.join("restore.log"))?;
             let service = Service::start(&Start { program: restoration.criu, stdio: true, kept: &kept })?;
             Ok((work, service))
         };
@@ -186,6 +216,7 @@ impl Coming<'_, '_> {
             Point::SetupNamespaces(pid) => self.at_namespaces(&steps, pid),
             Point::Terminal(master) => self.give_terminal(master),
             Point::Restored(pid) if read_only => make_root_read_only(pid),
+            Point::BeforeResume => self.settle(&steps),
             Point::Restored(_) | Point::Other => Ok(()),
         })?;
         let pid =
@@ -194,13 +225,17 @@ impl Coming<'_, '_> {
             let log = restoration.work.join("restore.log");
             return Err(service::failure("restore the container", answer.as_ref(), &log));
         };
-        self.record.init = Some(Init::probe(pid)?);
+        Ok((pid, self.terminal))
+    }
+
+    /// Before the container runs again, because it may end at once, and its control groups with it.
+    fn settle(&mut self, steps: &HostSteps) -> Result {
+        let pid = self.record.init.map_or(0, |init| init.pid);
         for index in 0..steps.plan.ready.len() {
             steps.act(Stage::Ready, index, pid, self.slots)?;
         }
         self.record.creating = false;
-        self.guard.save(self.record)?;
-        Ok((pid, self.terminal))
+        self.guard.save(self.record)
     }
 
     fn opts(&self, outside: &[(String, OwnedFd)]) -> Opts {
@@ -236,22 +271,25 @@ impl Coming<'_, '_> {
 
     /// The processes read the images themselves, in their own user namespace: before their ids are mapped as the host's root
     /// without its rights, later as the container's root. So the images stay root's, and get the group of the latter.
-    fn let_read(&self, images: &File) -> Result {
+    fn let_read(&self) -> Result {
         let Some(gid) = self.root(Linux::gid_mappings) else { return Ok(()) };
-        let path = self.restoration.images;
-        let doing = || format!("let the container's root read the images in {}", path.display());
-        let listed = std::fs::read_dir(path).doing(doing)?;
-        let files = listed.filter_map(|entry| entry.ok()).map(|entry| path.join(entry.file_name()));
-        let shared = share(images, gid, 0o010).and_then(|()| {
-            // What isn't a file of its own is none of criu's.
-            let open = |file: &PathBuf| File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(file).ok();
-            files.filter_map(|file| open(&file)).try_for_each(|file| share(&file, gid, 0o040))
-        });
-        match shared {
-            // Where nothing can be changed it may be readable as it is; criu tells.
-            Err(error) if error.raw_os_error() != Some(libc::EROFS) => Err(error).doing(doing),
-            _ => Ok(()),
+        let mut dir = self.restoration.images.to_owned();
+        // Images that were written ahead lie in a chain of directories, each with a link to the one before.
+        for _ in 0..DUMPS {
+            match share_all(&dir, gid) {
+                // Where nothing can be changed it may be readable as it is; criu tells.
+                Err(error) if error.raw_os_error() != Some(libc::EROFS) => {
+                    return Err(error)
+                        .doing(|| format!("let the container's root read the images in {}", dir.display()));
+                }
+                _ => {}
+            }
+            match dir.join("parent").canonicalize() {
+                Ok(parent) => dir = parent,
+                Err(_) => break,
+            }
         }
+        Ok(())
     }
 
     /// The host's id of the container's root, when that is another.
@@ -267,10 +305,12 @@ impl Coming<'_, '_> {
             let own = descriptor::stdio()[number.min(2)];
             let fd = own.try_clone_to_owned().doing(|| "copy standard input or output")?;
             // It is opened anew, by the container's root; as in `create` it stays as it is where it can't change hands.
-            if let Some(uid) = self.root(Linux::uid_mappings).filter(|_| key.starts_with("file[")) {
-                std::os::unix::fs::fchown(&fd, Some(uid), None).ok();
+            let file = File::from(fd);
+            let ordinary = file.metadata().is_ok_and(|stat| stat.is_file());
+            if let Some(uid) = self.root(Linux::uid_mappings).filter(|_| ordinary && key.starts_with("file[")) {
+                std::os::unix::fs::fchown(&file, Some(uid), None).ok();
             }
-            Ok((key.to_owned(), fd))
+            Ok((key.to_owned(), file.into()))
         };
         stdio::inherited(streams).into_iter().map(copy).collect()
     }

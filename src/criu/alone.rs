@@ -59,8 +59,17 @@ pub fn hierarchies(layout: &Layout) -> Vec<(String, PathBuf)> {
 /// # Errors
 /// Whatever fails on the way there or back.
 pub fn make_root_read_only(pid: i32) -> Result {
-    let (namespace, root) = (open(&format!("/proc/{pid}/ns/mnt"))?, format!("/proc/{pid}/root"));
-    let flags = statvfs(root.as_str()).doing(|| format!("look at {root}"))?.flags();
+    let namespace = open(&format!("/proc/{pid}/ns/mnt"))?;
+    let enter = || {
+        let joined = setns(namespace, CloneFlags::CLONE_NEWNS).during(Call::Setns);
+        joined.doing(|| "enter the container's mount namespace")
+    };
+    elsewhere(enter, remount_root).map_err(|error| error.field(Field::at("/root/readonly")))
+}
+
+/// "/" is the namespace's own root here: what `/proc/PID/root` shows is the process's choice.
+fn remount_root() -> Result {
+    let flags = statvfs("/").doing(|| "look at the restored root")?.flags();
     if flags.contains(FsFlags::ST_RDONLY) {
         return Ok(());
     }
@@ -73,18 +82,9 @@ pub fn make_root_read_only(pid: i32) -> Result {
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
         (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
     ];
-    let kept =
-        kept.into_iter().filter(|(has, _)| flags.contains(*has)).fold(MsFlags::empty(), |all, (_, one)| all | one);
-    let remount = kept | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    elsewhere(
-        || {
-            setns(namespace, CloneFlags::CLONE_NEWNS)
-                .during(Call::Setns)
-                .doing(|| "enter the container's mount namespace")
-        },
-        || mount(NONE, "/", NONE, remount, NONE).during(Call::Mount).doing(|| "make the restored root read-only"),
-    )
-    .map_err(|error| error.field(Field::at("/root/readonly")))
+    let kept = kept.into_iter().filter(|(has, _)| flags.contains(*has));
+    let remount = kept.fold(MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, |all, (_, one)| all | one);
+    mount(NONE, "/", NONE, remount, NONE).during(Call::Mount).doing(|| "make the restored root read-only")
 }
 
 fn open(path: &str) -> Result<File> {

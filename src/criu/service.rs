@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prost::Message;
 
 use super::log;
@@ -31,8 +32,10 @@ pub enum Point {
     SetupNamespaces(i32),
     /// Restore: the other end of the container's terminal.
     Terminal(OwnedFd),
-    /// Restore: all is there, and stands still for the last time.
+    /// Restore: all is there and stands still.
     Restored(i32),
+    /// Restore: the network is open again, and all stands still for the last time.
+    BeforeResume,
     /// Any other, which is passed over.
     Other,
 }
@@ -75,7 +78,9 @@ impl Service {
         let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
         let null = null.map_err(|error| Error::io("open /dev/null", Call::Open, &error))?;
         let stdio = if start.stdio { descriptor::stdio() } else { [null.as_fd(); 3] };
-        let with = With { kept: &kept, same_group: true };
+        // Its own terminal and its caller's are one only where it restores something there; else no ctrl-c may end it halfway.
+        let umask = (!start.stdio).then_some(0o077);
+        let with = With { kept: &kept, same_group: start.stdio, umask };
         let spawned = Spawn { path: &program, argv: &argv, envp: &envp, stdio, cwd: None, join: None, with };
         let doing = || format!("execute {}", program.to_string_lossy());
         let child = spawn::spawn(&spawned).map_err(|trouble| Error::os(doing(), trouble))?;
@@ -85,6 +90,22 @@ impl Service {
     /// criu itself, in corten's pid namespace.
     pub fn pid(&self) -> i32 {
         self.child.pid()
+    }
+
+    /// Waits until criu says something; `false` when it has ended in silence. The processes that it was making still have its
+    /// end of the socket then, and wait for it for ever.
+    fn says_more(&self, socket: &OwnedFd) -> Result<bool> {
+        // `None` on kernels before 5.3, where the end of the socket must do.
+        let mut watched = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        watched.extend(self.child.pidfd().map(|ended| PollFd::new(ended, PollFlags::POLLIN)));
+        loop {
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::os("wait for criu", Trouble::new(Call::Poll, errno))),
+                // What it has said before its end comes first.
+                Ok(_) => return Ok(watched.first().is_some_and(|socket| socket.any().unwrap_or(false))),
+            }
+        }
     }
 
     /// Sends the request and waits for the answer. `at` is called at every point where criu waits; its error ends the request.
@@ -102,6 +123,9 @@ impl Service {
         };
         say(req)?;
         let answer = loop {
+            if !self.says_more(&socket)? {
+                break None;
+            }
             let Some((resp, descriptor)) = receive(&socket)? else { break None };
             if resp.r#type() != ReqType::Notify {
                 break Some(resp);
@@ -117,6 +141,16 @@ impl Service {
     }
 }
 
+/// Removes a log of before: its errors would be told as those of now.
+pub fn forget_log(log: &Path) -> Result {
+    match std::fs::remove_file(log) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", log.display()), Call::Unlink, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Asks for the options' dump or restore.
 pub fn request(kind: ReqType, opts: Opts) -> Req {
     Req { opts: Some(opts), ..Req::of(kind) }
@@ -127,7 +161,10 @@ pub fn features(program: Option<&Path>, wanted: Features) -> Result<Features> {
     let service = Service::start(&Start { program, ..Start::default() })?;
     let req = Req { features: Some(wanted), ..Req::of(ReqType::FeatureCheck) };
     let answer = service.ask(&req, &mut |_| Ok(()))?;
-    Ok(answer.and_then(|resp| resp.features).unwrap_or_default())
+    match answer {
+        Some(Resp { success: true, features, .. }) => Ok(features.unwrap_or_default()),
+        answer => Err(failure("ask what criu and the kernel can do", answer.as_ref(), Path::new(""))),
+    }
 }
 
 fn receive(socket: &OwnedFd) -> Result<Option<(Resp, Option<OwnedFd>)>> {
@@ -146,6 +183,7 @@ fn point(notify: Notify, descriptor: Option<OwnedFd>) -> Point {
     match (notify.script.as_deref(), notify.pid, descriptor) {
         (Some("setup-namespaces"), Some(pid), _) => Point::SetupNamespaces(pid),
         (Some("post-restore"), Some(pid), _) => Point::Restored(pid),
+        (Some("pre-resume"), ..) => Point::BeforeResume,
         (Some("orphan-pts-master"), _, Some(master)) => Point::Terminal(master),
         _ => Point::Other,
     }
@@ -170,7 +208,7 @@ pub fn failure(doing: &str, answer: Option<&Resp>, log: &Path) -> Error {
         _ => "it failed without a reason".to_owned(),
     });
     let mut more: Vec<String> = lines.collect();
-    more.push(format!("the whole log: {}", log.display()));
+    more.extend(log.exists().then(|| format!("the whole log: {}", log.display())));
     Error::Criu { doing: doing.to_owned(), why, more, hint }
 }
 

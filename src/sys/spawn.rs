@@ -64,6 +64,8 @@ pub struct Spawn<'a> {
 pub struct With<'a> {
     /// Descriptors beside stdio, under the numbers that they have here.
     pub kept: &'a [BorrowedFd<'a>],
+    /// What files that it makes don't get of their modes; the caller's when not given.
+    pub umask: Option<u32>,
     /// It stays in the caller's process group, so that the caller's terminal is its own too.
     pub same_group: bool,
 }
@@ -290,6 +292,9 @@ unsafe fn become_program(what: &Spawn, report: RawFd) -> Trouble {
         // Everything of ours is O_CLOEXEC already; this is for what corten itself inherited. Kernels before 5.11 don't
         // know the flag, and there is no second way that is worth a loop over a million numbers.
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        if let Some(mask) = what.with.umask {
+            libc::umask(mask);
+        }
         for kept in what.with.kept {
             if libc::fcntl(kept.as_raw_fd(), libc::F_SETFD, 0) != 0 {
                 return trouble(Call::Fcntl);

@@ -6,8 +6,12 @@ pub mod mounts;
 pub mod restore;
 pub mod stdio;
 
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
+
 use super::rpc::{CgMode, CgroupRoot};
 use crate::cgroups::{Group, Place, Version};
+use crate::error::Violation;
+use crate::field::Field;
 
 /// The key under which a dump names a network namespace that isn't the container's own, and under which a restore is given
 /// one in its place. runc has the same.
@@ -87,6 +91,26 @@ fn cgroup_roots(group: &Group) -> Vec<CgroupRoot> {
     group.places.iter().flat_map(of).collect()
 }
 
+/// Namespaces that the config joins and a restore can't: criu would make new ones.
+pub fn refuse_joined(spec: &Spec) -> Vec<Violation> {
+    let namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces()).flatten().enumerate();
+    let refuse = |(index, namespace): (usize, &LinuxNamespace)| {
+        namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty())?;
+        let kind = match namespace.typ() {
+            LinuxNamespaceType::User => "user",
+            LinuxNamespaceType::Mount => "mount",
+            LinuxNamespaceType::Time => "time",
+            LinuxNamespaceType::Cgroup => "cgroup",
+            _ => return None,
+        };
+        let why =
+            format!("a {kind} namespace of somebody else's can't be joined by a restore: criu would make a new one");
+        let hint = "network, pid, ipc and uts namespaces can be joined";
+        Some(Violation::new(Field::item("/linux/namespaces", index, "/path"), why).hint(hint))
+    };
+    namespaces.filter_map(refuse).collect()
+}
+
 /// `Some(true)` for what is asked for: what isn't is left to criu's configuration files.
 fn asked(flag: bool) -> Option<bool> {
     flag.then_some(true)
@@ -95,4 +119,27 @@ fn asked(flag: bool) -> Option<bool> {
 fn empty_ns(list: &[EmptyNs]) -> Option<u32> {
     let flags = list.iter().fold(0, |flags, namespace| flags | namespace.flag());
     (flags != 0).then_some(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_namespaces_that_criu_can_join_may_be_joined() {
+        let joined = |kind: &str| {
+            let spec: Spec = serde_json::from_value(serde_json::json!({
+                "ociVersion": "1.3.0",
+                "linux": {"namespaces": [{"type": "mount"}, {"type": kind, "path": "/proc/7/ns/x"}]},
+            }))
+            .unwrap();
+            refuse_joined(&spec).iter().map(|found| found.field.pointer().to_owned()).collect::<Vec<_>>()
+        };
+        for kind in ["network", "pid", "ipc", "uts"] {
+            assert!(joined(kind).is_empty(), "{kind}");
+        }
+        for kind in ["user", "time", "cgroup"] {
+            assert_eq!(joined(kind), ["/linux/namespaces/1/path"], "{kind}");
+        }
+    }
 }
