@@ -66,8 +66,16 @@ fn a_connection_is_kept_when_that_is_asked_for(sb: &Sandbox) {
     let refused = checkpoint(sb, &id, &sb.path("refused"), &[]);
     refused.fails_with(&["dump the container: criu: ", "hint: the container has TCP connections: --tcp-established"]);
     assert_eq!(sb.call(["state", &id]).output().json()["status"], "running");
-    checkpoint(sb, &id, &sb.path("images"), &["--tcp-established"]).ok();
+    checkpoint(sb, &id, &sb.path("images"), &["--tcp-established", "--network-lock", "nftables"]).ok();
     answers(sb, &bundle, &id, &["--tcp-established"], "hello");
+    sb.call(["delete", "--force", &id]).output().ok();
+    // criu wants the open files as they were.
+    fs::write(bundle.in_rootfs("/tmp/out"), "").unwrap();
+    let call = restoring(sb, &bundle, &sb.path("images"), &["--tcp-close", "--detach"]).arg(&id);
+    call.stdout(pipe().1).output().ok();
+    let pid = sb.call(["state", &id]).output().json()["pid"].clone();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    assert!(!table.contains(" 01 "), "{table}");
 }
 
 fn a_connection_in_the_making_can_be_left_out(sb: &Sandbox) {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::criu::plan::dump::Dump;
 use crate::criu::plan::restore::Restore;
-use crate::criu::plan::{Common, EmptyNs, ManageCgroups};
+use crate::criu::plan::{Common, EmptyNs, ManageCgroups, NetworkLock};
 
 /// What `checkpoint` and `restore` have in common.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
@@ -105,6 +105,10 @@ pub struct CheckpointArgs {
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = page_server)]
     pub page_server: Option<(String, u16)>,
 
+    /// How packets are kept out of its network meanwhile; iptables where the host has it, else nftables
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub network_lock: Option<NetworkLock>,
+
     /// Write only the memory, ahead of a dump; the container goes on
     #[arg(long)]
     pub pre_dump: bool,
@@ -120,6 +124,7 @@ impl CheckpointArgs {
             tcp_skip_in_flight: self.tcp_skip_in_flight,
             link_remap: self.link_remap,
             page_server: self.page_server.clone(),
+            network_lock: self.network_lock,
         }
     }
 }
@@ -136,6 +141,10 @@ pub struct RestoreArgs {
 
     #[command(flatten)]
     pub criu: CriuArgs,
+
+    /// Let the TCP connections of the images come back as closed ones
+    #[arg(long)]
+    pub tcp_close: bool,
 
     /// Leave the container running and return
     #[arg(short, long)]
@@ -170,6 +179,7 @@ impl RestoreArgs {
     pub fn restore(&self) -> Restore {
         Restore {
             common: self.criu.common(),
+            tcp_close: self.tcp_close,
             lsm_profile: self.lsm_profile.clone(),
             lsm_mount_context: self.lsm_mount_context.clone(),
         }

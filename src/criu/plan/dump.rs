@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::mounts::Mounts;
 use super::stdio::Named;
-use super::{Common, NETWORK, PIDS, asked, cgroup_roots, empty_ns};
+use super::{Common, NETWORK, NetworkLock, PIDS, asked, cgroup_roots, empty_ns};
 use crate::cgroups::Group;
-use crate::criu::rpc::{NetworkLock, Opts, PageServerInfo, ReqType};
+use crate::criu::rpc::{Opts, PageServerInfo, ReqType};
 
 /// What the command line says of a dump.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Dump {
     pub link_remap: bool,
     /// Address and port of a server that takes the pages.
     pub page_server: Option<(String, u16)>,
+    /// Chosen by what the host has when not given.
+    pub network_lock: Option<NetworkLock>,
 }
 
 /// A namespace that the container has joined rather than made.
@@ -98,7 +100,7 @@ pub fn plan_dump(dump: &Dump, seen: &Seen, root: &Path) -> (ReqType, Opts) {
         ext_masters: Some(true),
         ext_sharing: Some(true),
         external,
-        network_lock: (!seen.iptables).then_some(NetworkLock::Nftables as i32),
+        network_lock: dump.network_lock.or((!seen.iptables).then_some(NetworkLock::Nftables)).map(NetworkLock::method),
         log_level: Some(4),
         log_file: Some("dump.log".to_owned()),
         notify_scripts: Some(true),
@@ -167,6 +169,7 @@ mod tests {
             tcp_skip_in_flight: true,
             link_remap: true,
             page_server: Some(("10.0.0.1".into(), 9999)),
+            network_lock: Some(NetworkLock::Skip),
         };
         let seen = Seen { terminal: true, config_file: Some("/etc/criu/runc.conf".into()), ..seen() };
         let (_, opts) = plan_dump(&dump, &seen, Path::new("/r"));
@@ -185,7 +188,7 @@ mod tests {
         ];
         assert!(flags.iter().all(|flag| *flag == Some(true)), "{flags:?}");
         assert_eq!(opts.manage_cgroups_mode, Some(5));
-        assert_eq!(opts.empty_ns, Some(0x4000_0000));
+        assert_eq!((opts.empty_ns, opts.network_lock), (Some(0x4000_0000), Some(3)));
         assert_eq!(opts.parent_img.as_deref(), Some("../first"));
         assert_eq!(opts.ps, Some(PageServerInfo { address: Some("10.0.0.1".into()), port: Some(9999) }));
         assert_eq!(opts.config_file.as_deref(), Some("/etc/criu/runc.conf"));

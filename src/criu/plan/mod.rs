@@ -8,7 +8,7 @@ pub mod stdio;
 
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
-use super::rpc::{CgMode, CgroupRoot};
+use super::rpc::{self, CgMode, CgroupRoot};
 use crate::cgroups::{Group, Place, Version};
 use crate::error::Violation;
 use crate::field::Field;
@@ -57,6 +57,28 @@ impl ManageCgroups {
             ManageCgroups::Ignore => CgMode::Ignore,
         };
         mode as i32
+    }
+}
+
+/// `--network-lock`: how criu keeps packets out of a network while it is dumped.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkLock {
+    /// By the program iptables-restore
+    Iptables,
+    /// By a library of criu's
+    Nftables,
+    /// Not at all: only for a container without connections
+    Skip,
+}
+
+impl NetworkLock {
+    fn method(self) -> i32 {
+        let method = match self {
+            NetworkLock::Iptables => rpc::NetworkLock::Iptables,
+            NetworkLock::Nftables => rpc::NetworkLock::Nftables,
+            NetworkLock::Skip => rpc::NetworkLock::Skip,
+        };
+        method as i32
     }
 }
 

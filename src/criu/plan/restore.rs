@@ -11,6 +11,8 @@ use crate::criu::rpc::{JoinNamespace, Opts};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Restore {
     pub common: Common,
+    /// TCP connections of the images come back as closed ones.
+    pub tcp_close: bool,
     /// `apparmor:NAME` or `selinux:LABEL`: what the processes run under, in place of what they were dumped with.
     pub lsm_profile: Option<String>,
     /// The SELinux context of mounts, in place of what they were dumped with.
@@ -39,6 +41,7 @@ pub fn plan_restore(restore: &Restore, into: &Into, root: &Path) -> Opts {
         rst_sibling: Some(true),
         evasive_devices: Some(true),
         tcp_established: asked(tcp_established),
+        tcp_close: asked(restore.tcp_close),
         ext_unix_sk: asked(ext_unix_sk),
         shell_job: asked(shell_job),
         file_locks: asked(file_locks),
@@ -99,6 +102,7 @@ mod tests {
                 manage_cgroups: ManageCgroups::Ignore,
                 empty_ns: Vec::new(),
             },
+            tcp_close: true,
             lsm_profile: Some("apparmor:web".into()),
             lsm_mount_context: Some("system_u:object_r:x_t:s0".into()),
         };
@@ -106,6 +110,7 @@ mod tests {
         let opts = plan_restore(&restore, &into, Path::new("/r"));
         let flags = [
             opts.tcp_established,
+            opts.tcp_close,
             opts.ext_unix_sk,
             opts.shell_job,
             opts.file_locks,
