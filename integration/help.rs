@@ -17,6 +17,7 @@ pub const CASES: &[Case] = cases![
     the_completion_of_bash_completes,
     the_completion_of_fish_completes,
     the_completion_of_zsh_completes,
+    no_completion_offers_a_flag_that_is_for_tests,
 ];
 
 /// The verbs that the overview lists.
@@ -254,4 +255,17 @@ fn the_completion_of_zsh_completes(sb: &Sandbox) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_eq!(lines, ["create", "create --pid-file", "--log-format"], "{output:?}");
+}
+
+fn no_completion_offers_a_flag_that_is_for_tests(sb: &Sandbox) {
+    sb.only_corten("writes completions");
+    for shell in ["bash", "fish", "zsh"] {
+        let script = sb.call(["completion", shell]).output().ok().stdout.clone();
+        assert!(script.contains("log-format"), "{shell}: {script}");
+        // The last two as fish has them.
+        for flag in ["--fault", "--pretend", "-l fault", "-l pretend"] {
+            let line = script.lines().find(|line| line.contains(flag));
+            assert_eq!(line, None, "{shell}: {flag}");
+        }
+    }
 }

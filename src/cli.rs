@@ -203,16 +203,38 @@ fn help_of(entry: Option<&Entry>) -> String {
     }
 }
 
-/// The whole tree, for the overview, completions and manual pages.
+/// The whole tree, for the overview and manual pages.
 pub fn whole() -> Command {
+    with_verbs(globals::definition(), VERBS.iter().map(Entry::command)).after_help(OVERVIEW_EXAMPLES)
+}
+
+/// The whole tree without what is hidden, for completions: there clap offers hidden flags too.
+pub fn shown() -> Command {
+    let verbs = VERBS.iter().filter(|entry| !entry.hidden);
+    with_verbs(
+        without_hidden("corten", &globals::definition()),
+        verbs.map(|entry| without_hidden(entry.name, &entry.command())),
+    )
+}
+
+fn with_verbs(corten: Command, verbs: impl Iterator<Item = Command>) -> Command {
     let help =
         Command::new("help").about("Print this overview, or the help of one command").arg(clap::Arg::new("COMMAND"));
     let version = Command::new("version").about("Print the version, the commit and what corten was built with");
-    globals::definition()
-        .subcommands(VERBS.iter().map(|entry| entry.command().bin_name(Resettable::Reset)))
+    corten
+        .subcommands(verbs.map(|verb| verb.bin_name(Resettable::Reset)))
         .subcommands([help, version])
         .disable_help_subcommand(true)
-        .after_help(OVERVIEW_EXAMPLES)
+}
+
+/// A flag can't be taken out of a command, so the command is made anew of the others, with as much else of it as a
+/// completion tells.
+fn without_hidden(name: &'static str, command: &Command) -> Command {
+    Command::new(name)
+        .disable_help_flag(command.is_disable_help_flag_set())
+        .disable_version_flag(command.is_disable_version_flag_set())
+        .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
+        .about(command.get_about().cloned().unwrap_or_default())
 }
 
 const GLOBALS: &str = "The options of `corten --help` may stand before or after the command.";

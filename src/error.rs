@@ -134,6 +134,10 @@ pub enum Error {
     #[error("{}{doing}: {why}", prefix(field))]
     Systemd { doing: String, field: Field, why: String, hint: &'static str, trouble: SystemdTrouble },
 
+    /// Something failed, and what had been done before couldn't all be undone.
+    #[error("{error}; {left}")]
+    LeftOver { error: Box<Error>, left: String },
+
     /// criu failed at a checkpoint or a restore: the cause in its own words, and what else its log says of it.
     #[error("{doing}: criu: {why}")]
     Criu { doing: String, why: String, more: Vec<String>, hint: &'static str },

@@ -131,6 +131,7 @@ fn facts(error: &Error) -> Facts<'_> {
         Error::InitDied { field, hint, .. } => Facts { field: Some(field), hint, ..Facts::default() },
         Error::Executable { field, trouble, .. } => of_call(field, *trouble, ""),
         Error::Systemd { field, hint, .. } => Facts { field: Some(field), hint, ..Facts::default() },
+        Error::LeftOver { error, .. } => facts(error),
         Error::Criu { more, hint, .. } => Facts { lines: more, hint, ..Facts::default() },
         Error::Hook { field, .. } => Facts { field: Some(field), ..Facts::default() },
         Error::Syntax { line, .. } => Facts { line: Some(*line).filter(|&line| line > 0), ..Facts::default() },

@@ -19,23 +19,30 @@ use crate::plan::{self, Step};
 ///
 /// # Errors
 /// [`Error::Step`] for the first value that was refused, or what `settle` fails with; the limits are then what they were
-/// before. What could not be set back, because the container has grown meanwhile, say, is named.
-pub fn apply_update(steps: &[Step], settle: impl FnOnce() -> Result) -> Result {
-    apply_with(steps, settle, &mut |file, value| file::write(file, value.as_bytes()))
+/// before. What could not be set back, because the container has grown meanwhile, say, is named. `unsettle` undoes what
+/// `settle` has come to before it failed, once the files are set back.
+pub fn apply_update(steps: &[Step], settle: impl FnOnce() -> Result, unsettle: impl FnOnce()) -> Result {
+    apply_with(steps, settle, unsettle, &mut |file, value| file::write(file, value.as_bytes()))
 }
 
 /// Writes a value to a file.
 type Write<'a> = &'a mut dyn FnMut(&Path, &str) -> Effect;
 
-fn apply_with(steps: &[Step], settle: impl FnOnce() -> Result, write: Write) -> Result {
+fn apply_with(steps: &[Step], settle: impl FnOnce() -> Result, unsettle: impl FnOnce(), write: Write) -> Result {
     let mut undo = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         if let Err(trouble) = apply(&step.op, &mut undo, write) {
             return Err(failed(index, step, trouble, &set_back(undo, write)));
         }
     }
-    // Its own error says more than a value that is left over.
-    settle().inspect_err(|_| drop(set_back(undo, write)))
+    settle().map_err(|error| {
+        let left = left_over(&set_back(undo, write));
+        unsettle();
+        match left {
+            Some(left) => Error::LeftOver { error: Box::new(error), left },
+            None => error,
+        }
+    })
 }
 
 fn apply(op: &plan::Op, undo: &mut Vec<Undo>, write: Write) -> Effect {
@@ -92,11 +99,12 @@ fn set_back(undo: Vec<Undo>, write: Write) -> Vec<String> {
     left
 }
 
+fn left_over(left: &[String]) -> Option<String> {
+    (!left.is_empty()).then(|| format!("could not set back {}", left.join(", ")))
+}
+
 fn failed(index: usize, step: &Step, trouble: Trouble, left: &[String]) -> Error {
-    let outcome = match left {
-        [] => "nothing was changed".to_owned(),
-        left => format!("could not set back {}", left.join(", ")),
-    };
+    let outcome = left_over(left).unwrap_or_else(|| "nothing was changed".to_owned());
     let (reason, hint) = match &step.op {
         plan::Op::Cgroup(op) => (reason::reason(op, trouble), reason::hint(op, trouble).unwrap_or_default()),
         _ => (None, ""),
@@ -297,7 +305,7 @@ mod tests {
     fn what_cant_be_read_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let mut written = 0;
-        let error = apply_with(&[step(dir.path(), "none", "5")], || Ok(()), &mut |_, _| {
+        let error = apply_with(&[step(dir.path(), "none", "5")], || Ok(()), || (), &mut |_, _| {
             written += 1;
             Ok(())
         });
@@ -311,7 +319,7 @@ mod tests {
         fs::write(dir.path().join("a"), "1\n").unwrap();
         fs::write(dir.path().join("b"), "2\n").unwrap();
         let steps = [step(dir.path(), "a", "5"), step(dir.path(), "b", "6")];
-        let error = apply_with(&steps, || Ok(()), &mut |file, value| match value {
+        let error = apply_with(&steps, || Ok(()), || (), &mut |file, value| match value {
             "6" => Err(Trouble::new(Call::Write, Errno::EINVAL)),
             "1" => Err(Trouble::new(Call::Write, Errno::EBUSY)),
             value => {
@@ -340,14 +348,14 @@ mod tests {
             Op::WriteFirst { choices: vec![(file("a"), text("5")), (file("b"), text("6")), (file("c"), text("7"))] };
         let first = Step::new(first, Field::at("/blockIO/weight"));
         let absent = Step::new(Op::WriteIfPresent { file: file("d"), value: text("8") }, Field::at("/cpu/idle"));
-        apply_update(&[first.clone(), absent.clone()], || Ok(())).unwrap();
+        apply_update(&[first.clone(), absent.clone()], || Ok(()), || ()).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("b")).unwrap(), "6\n");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         fs::write(dir.path().join("b"), "1\n").unwrap();
-        apply_update(&[first.clone(), absent, step(dir.path(), "none", "9")], || Ok(())).unwrap_err();
+        apply_update(&[first.clone(), absent, step(dir.path(), "none", "9")], || Ok(()), || ()).unwrap_err();
         assert_eq!(fs::read_to_string(dir.path().join("b")).unwrap(), "1\n");
         fs::remove_file(dir.path().join("b")).unwrap();
-        let error = apply_update(&[first], || Ok(())).unwrap_err();
+        let error = apply_update(&[first], || Ok(()), || ()).unwrap_err();
         assert!(matches!(error, Error::Step { trouble: Trouble { errno: Errno::ENOENT, .. }, .. }), "{error}");
     }
 
@@ -356,12 +364,44 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a"), "1\n").unwrap();
         let (steps, file) = ([step(dir.path(), "a", "5")], dir.path().join("a"));
-        let error = apply_update(&steps, || {
+        let settle = || {
             assert_eq!(fs::read_to_string(&file).unwrap(), "5\n");
             Err(Error::Usage("refused".to_owned()))
-        });
+        };
+        let mut undone = Vec::new();
+        let error = apply_update(&steps, settle, || undone.push(fs::read_to_string(&file).unwrap()));
         assert_eq!(error.unwrap_err().to_string(), "refused");
+        assert_eq!(undone, ["1\n"], "what has followed is undone last, and once");
         assert_eq!(fs::read_to_string(&file).unwrap(), "1\n");
+    }
+
+    #[test]
+    fn what_has_followed_is_undone_only_when_it_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "1\n").unwrap();
+        apply_update(&[step(dir.path(), "a", "5")], || Ok(()), || panic!("undone")).unwrap();
+        let steps = [step(dir.path(), "a", "6"), step(dir.path(), "none", "7")];
+        apply_update(&steps, || panic!("settled"), || panic!("undone")).unwrap_err();
+        assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "5\n");
+    }
+
+    #[test]
+    fn what_cant_be_set_back_after_what_must_follow_is_named_too() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "1\n").unwrap();
+        let refuse = || Err(Error::Usage("refused".to_owned()));
+        let mut undone = 0;
+        let error = apply_with(&[step(dir.path(), "a", "5")], refuse, || undone += 1, &mut |file, value| match value {
+            "1" => Err(Trouble::new(Call::Write, Errno::EBUSY)),
+            value => {
+                fs::write(file, value).unwrap();
+                Ok(())
+            }
+        });
+        let text = error.unwrap_err().to_string();
+        assert!(text.starts_with("refused; could not set back /"), "{text}");
+        assert!(text.ends_with("/a to \"1\" (Device or resource busy)"), "{text}");
+        assert_eq!(undone, 1);
     }
 
     proptest! {
@@ -379,7 +419,7 @@ mod tests {
             }
             let steps: Vec<Step> = values.iter().map(|(file, value)| step(dir.path(), NAMES[*file], value)).collect();
             let (fail, mut calls) = (fail.index(steps.len()), 0);
-            let outcome = apply_with(&steps, || Ok(()), &mut |file, value| {
+            let outcome = apply_with(&steps, || Ok(()), || (), &mut |file, value| {
                 calls += 1;
                 // The write that fails may have been done in part.
                 if calls <= fail || calls > fail + 1 || half {
@@ -392,7 +432,7 @@ mod tests {
                 prop_assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), before(name));
             }
             // And without a failure all of them are there, the last of a file last.
-            apply_with(&steps, || Ok(()), &mut |file, value| { fs::write(file, value).unwrap(); Ok(()) }).unwrap();
+            apply_with(&steps, || Ok(()), || (), &mut |file, value| { fs::write(file, value).unwrap(); Ok(()) }).unwrap();
             for (i, (file, value)) in values.iter().enumerate() {
                 if !values[i + 1..].iter().any(|(later, _)| later == file) {
                     prop_assert_eq!(&fs::read_to_string(dir.path().join(NAMES[*file])).unwrap(), value);

@@ -1,6 +1,8 @@
 //! `update`: other limits for a container that lives. state.json has none, so it stays as it is; what they are now is kept
 //! beside it, for `spec --from`.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value};
 
 use super::dir::StateDir;
@@ -50,7 +52,30 @@ pub fn update(
     }
     let change = plan(&record.group, warnings)?;
     // Files are all there is to a cgroup of corten's own; one of a unit is systemd's as well.
-    apply_update(&change.steps, || keep(&dir, &record, &change, schemata, || systemd::tell(&record.group)))
+    apply_and_keep(&dir, &record, &change, schemata, &|| systemd::tell(&record.group))
+}
+
+/// Writes the limits, tells of them and keeps them. What was told may hold even where telling failed, or what came behind
+/// it: then it is told once more, of the limits that are back, or the next `daemon-reload` would apply those that failed.
+fn apply_and_keep(
+    dir: &Locked,
+    record: &Record,
+    change: &Change,
+    schemata: &Schemata,
+    tell: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let told = Cell::new(false);
+    let settle = || {
+        told.set(true);
+        tell()
+    };
+    let unsettle = || {
+        if told.get() {
+            // There is an error to tell already.
+            tell().ok();
+        }
+    };
+    apply_update(&change.steps, || keep(dir, record, change, schemata, settle), unsettle)
 }
 
 /// Keeps what the limits are now, once the last of them holds.
@@ -132,6 +157,7 @@ mod tests {
     use super::*;
     use crate::cgroups::{Op, Place, Version};
     use serde_json::json;
+    use std::cell::RefCell;
     use std::ffi::CString;
     use std::fs;
     use std::os::unix::ffi::OsStrExt;
@@ -201,6 +227,58 @@ mod tests {
         assert!(error.to_string().contains("updated.json"), "{error}");
         assert_eq!(fs::read_to_string(root.path().join("web/a")).unwrap(), "1\n");
         assert_eq!(limits(&fixture), json!({"pids": {"limit": 5}}));
+    }
+
+    /// Updates the limit of the file `a` to 7 under a systemd of which `tell` answers: the limit that it was told at each
+    /// time, and how the update ended.
+    fn told(fixture: &Fixture, mount: &Path, tell: &dyn Fn() -> Result<()>) -> (Vec<String>, Result<()>) {
+        let dir = fixture.store().find(&fixture.id).unwrap().lock().unwrap();
+        let record = dir.load().unwrap();
+        let change = change(vec![write(&record.group, "a", "7")], json!({"pids": {"limit": 6}}));
+        let told = RefCell::new(Vec::new());
+        let ended = apply_and_keep(&dir, &record, &change, &[], &|| {
+            told.borrow_mut().push(fs::read_to_string(mount.join("web/a")).unwrap());
+            tell()
+        });
+        (told.into_inner(), ended)
+    }
+
+    #[test]
+    fn systemd_is_told_once_of_limits_that_hold() {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = fixture(root.path());
+        let (told, ended) = told(&fixture, root.path(), &|| Ok(()));
+        ended.unwrap();
+        assert_eq!(told, ["7\n"]);
+        assert_eq!(limits(&fixture), json!({"pids": {"limit": 6}}));
+    }
+
+    #[test]
+    fn systemd_is_told_again_of_limits_that_are_set_back() {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = fixture(root.path());
+        // It has taken the properties, and then an exact value was refused.
+        let refuse = || Err(Error::Usage("refused".to_owned()));
+        let (first, ended) = told(&fixture, root.path(), &refuse);
+        assert_eq!((first, ended.unwrap_err().to_string()), (vec!["7\n".into(), "1\n".into()], "refused".to_owned()));
+        // All of it has worked, and then the record can't be replaced.
+        let (second, ended) = told(&fixture, root.path(), &|| {
+            fs::create_dir_all(fixture.root.path().join("state/web/updated.json")).unwrap();
+            Ok(())
+        });
+        assert!(ended.unwrap_err().to_string().contains("updated.json"));
+        assert_eq!(second, ["7\n", "1\n"]);
+        assert_eq!(fs::read_to_string(root.path().join("web/a")).unwrap(), "1\n");
+    }
+
+    #[test]
+    fn systemd_that_was_told_nothing_is_not_told_again() {
+        let root = tempfile::tempdir().unwrap();
+        let fixture = fixture(root.path());
+        fs::create_dir(fixture.root.path().join("state/web/updated.json.next")).unwrap();
+        let (told, ended) = told(&fixture, root.path(), &|| Ok(()));
+        ended.unwrap_err();
+        assert_eq!(told, Vec::<String>::new());
     }
 
     #[test]

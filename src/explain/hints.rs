@@ -191,6 +191,7 @@ pub fn find(error: &Error, field: Option<&Field>, trouble: Option<Trouble>, root
         Error::NoConfig { path } if path.is_absolute() => "a relative --config begins at the bundle directory",
         Error::NoConfig { .. } => "--bundle names the directory of config.json; `corten spec` writes one to start from",
         Error::Hook { kind, how, .. } => of_hook(kind, how),
+        Error::LeftOver { error, .. } => find(error, field, trouble, rootless),
         Error::DamagedState { .. } => "`corten delete --force` removes what is left of it",
         _ => "",
     }

@@ -45,6 +45,20 @@ fn an_error_s_own_hint_comes_before_the_table() {
 }
 
 #[test]
+fn what_could_not_be_undone_stands_behind_the_error_whose_facts_stay() {
+    let left = |error| Error::LeftOver { error: Box::new(error), left: "could not set back /a".into() };
+    let report = render(&left(step()), &context());
+    assert!(report.message.ends_with(": No such file or directory; could not set back /a"), "{}", report.message);
+    let plain = render(&step(), &context());
+    assert_eq!(
+        (report.line, report.hint, report.field, report.call, report.errno),
+        (plain.line, plain.hint, plain.field, plain.call, plain.errno)
+    );
+    let damaged = render(&left(Error::DamagedState { id: "web".into(), why: "no JSON".into() }), &context());
+    assert!(damaged.hint.contains("corten delete --force"), "{damaged:?}");
+}
+
+#[test]
 fn further_violations_stand_below_with_their_lines() {
     let mut second = Violation::new(Field::at("/process/args"), "args must not be empty");
     second.line = Some(12);

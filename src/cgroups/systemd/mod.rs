@@ -58,7 +58,7 @@ pub fn stop(unit: &Unit, members: Members) -> Result {
 /// rounded ones there at once, so the exact ones are written again.
 pub fn tell(group: &Group) -> Result {
     let Some(unit) = &group.unit else { return Ok(()) };
-    let mut files: Vec<(Version, PathBuf, &str, String)> = Vec::new();
+    let mut files: Files = Vec::new();
     for place in group.places.iter().filter(|place| place.is_systemds()) {
         for name in properties::known_files(place.version) {
             let path = place.dir().join(name);
@@ -69,17 +69,27 @@ pub fn tell(group: &Group) -> Result {
     }
     let told: Vec<_> = files.iter().map(|(version, _, name, text)| (*version, *name, text.as_str())).collect();
     set_properties(unit, &properties::plan_files(&told))?;
+    write_exact(&files)
+}
+
+/// Files of cgroups: whose version, where, under which name, and the text.
+type Files = Vec<(Version, PathBuf, &'static str, String)>;
+
+/// Writes what files held wherever they hold something else now. One that fails leaves none of the others rounded: setting
+/// an update back knows only of the files that it has written itself.
+fn write_exact(files: &Files) -> Result {
     let idle = files.iter().any(|(_, _, name, text)| *name == "cpu.idle" && text.trim() == "1");
+    let mut outcome = Ok(());
     // An idle cgroup takes no weight.
     for (_, path, _, exact) in files.iter().filter(|(_, _, name, _)| !idle || *name != "cpu.weight") {
         if file::read(path).is_ok_and(|now| now != *exact) {
             // Those with a line for each device take one a write.
-            for line in exact.trim_end().split('\n') {
-                file::write(path, line.as_bytes()).doing(|| format!("write {}", path.display()))?;
-            }
+            let mut lines = exact.trim_end().split('\n');
+            let written = lines.try_for_each(|line| file::write(path, line.as_bytes()));
+            outcome = outcome.and(written.doing(|| format!("write {}", path.display())));
         }
     }
-    Ok(())
+    outcome
 }
 
 /// Tells systemd of changed limits, until the next boot. Without it the next `daemon-reload` would undo them.
@@ -118,5 +128,33 @@ fn refuse(unit: &Unit, verb: &str, refused: &Refused) -> Error {
             Refused::Exists => SystemdTrouble::Taken,
             _ => SystemdTrouble::Refused,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn an_exact_value_that_is_refused_leaves_the_others_exact() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = [("cpu.max", "50000 100000\n"), ("memory.high", "4096\n"), ("pids.max", "7\n")];
+        now.iter().for_each(|(name, text)| fs::write(dir.path().join(name), text).unwrap());
+        // It can be read and takes nothing.
+        symlink("/proc/self/status", dir.path().join("memory.max")).unwrap();
+        let file = |name: &'static str, text: &str| (Version::V2, dir.path().join(name), name, text.to_owned());
+        let files = vec![
+            file("cpu.max", "49999 100000\n"),
+            file("memory.max", "4097\n"),
+            file("memory.high", "4098\n"),
+            file("pids.max", "7\n"),
+        ];
+        let error = write_exact(&files).unwrap_err().to_string();
+        assert!(error.contains("/memory.max: "), "{error}");
+        let texts =
+            ["cpu.max", "memory.high", "pids.max"].map(|name| fs::read_to_string(dir.path().join(name)).unwrap());
+        assert_eq!(texts.map(|text| text.trim().to_owned()), ["49999 100000", "4098", "7"]);
     }
 }
