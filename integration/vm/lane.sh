@@ -19,7 +19,8 @@ die() { echo "lane.sh: $*" >&2; exit 1; }
 # are left out. The fast machines take the whole suite. An emulated one takes minutes for it: the oldest kernel does it
 # once, because it shows a missing fallback; the others leave out what has nothing to do with control groups.
 elsewhere=attacks_descriptors,attacks_entering,attacks_executable,attacks_links,attacks_procfs,attacks_races,exec_process,faults,features_spec,fixtures
-elsewhere+=,golden,help,hooks,idmapped,invalid,labels,locked,log,masks,mistakes,mounts,namespaces,netdevices,notify,pivot,process
+elsewhere+=,golden,help,hooks,idmapped,invalid,labels,live_attacks,live_faults,live_forms,live_removal,locked,log,masks,mistakes
+elsewhere+=,mounts,namespaces,netdevices,notify,pivot,process
 elsewhere+=,rdt,rootless,seccomp,terminal
 lanes() {
     cat <<E
