@@ -194,6 +194,12 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         (Op::FindMount(_), ENOENT | ELOOP | ENOTDIR) => {
             Some("the container has moved it, or what leads to it, at this moment: try again")
         }
+        (Op::DetachMount { .. }, EINVAL | EBUSY | EPERM) => Some(
+            "it came from another user namespace, in one piece with what it is mounted on, and can only go with that (mount_namespaces(7)), or the container mounts on it without a pause",
+        ),
+        (Op::DetachMount { .. }, EACCES) => {
+            Some("the container's root may not search the directory that is mounted, which it would have to here")
+        }
         (Op::FindMount(_), ENOSYS) => Some("telling one mount from another takes Linux 5.8"),
         (Op::MakeFilesystem { filesystem, .. }, _) => filesystem_hint(filesystem, trouble),
         (Op::Remount(_), ENOENT) => Some("a remount changes what an earlier mount has put there"),
@@ -228,6 +234,7 @@ pub fn reason(op: &Op, trouble: Trouble) -> Option<&'static str> {
             b"proc" | b"sysfs" => Some("must be mounted on ordinary directory"),
             _ => None,
         },
+        (Op::DetachMount { .. }, Errno::EINVAL | Errno::EBUSY | Errno::EPERM) => Some("it is locked, or in use"),
         _ => None,
     }
 }

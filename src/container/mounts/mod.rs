@@ -6,7 +6,10 @@
 
 mod added;
 
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -14,10 +17,11 @@ use super::dir::{Locked, StateDir};
 use super::init::LiveInit;
 use super::status::{Status, Verb, permit};
 use super::{ContainerId, Record, Store, Warning};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, Violation};
 use crate::fault::Call;
 use crate::field::Field;
 use crate::host::mountinfo;
+use crate::plan::mounts::Wanted;
 use crate::plan::{self, Op, Plan};
 use crate::process::Op as ProcessOp;
 use crate::process::init::Injection;
@@ -86,6 +90,10 @@ impl Held<'_> {
         }
         read.map(|bytes| mountinfo::parse(&bytes)).map_err(|e| Error::io(format!("read {path}"), Call::Open, &e))
     }
+}
+
+fn target(wanted: &Wanted) -> &Path {
+    Path::new(OsStr::from_bytes(wanted.path.to_bytes()))
 }
 
 fn gone(record: &Record) -> Result<bool> {
@@ -202,7 +210,7 @@ impl Entrance {
         let save = || self.dir.save_mounts(&added::render(&left));
         let Some(plan) = plan else { return save().map(|()| None) };
         let mut record = |milestone: Milestone| match milestone {
-            Milestone::Mounted(_) => save(),
+            Milestone::Mounted(_) => self.require_gone(chosen).and_then(|()| save()),
             Milestone::Born(_) | Milestone::Settled => Ok(()),
         };
         let launched = self.launch(plan, Vec::new(), injections, &mut record);
@@ -210,6 +218,28 @@ impl Entrance {
             failure.pid.into_iter().for_each(wait::kill_and_reap);
             self.reason(failure.error)
         })
+    }
+
+    /// The kernel has one word for a mount that is gone and one that is locked.
+    fn require_gone(&self, chosen: &Chosen) -> Result {
+        let mounted = self.mounted()?;
+        let there = |wanted: &&Wanted| {
+            let known = chosen.forgotten.iter().find(|added| added.id == wanted.id);
+            match known.and_then(|added| self.held().ok()?.is_there(added)) {
+                Some(there) => there,
+                None => mounted.iter().any(|mounted| mounted.id == wanted.id && mounted.target == target(wanted)),
+            }
+        };
+        match chosen.wanted.iter().find(there) {
+            Some(wanted) => {
+                let why = format!(
+                    "{} is mounted still: the container's mount namespace has it locked",
+                    target(wanted).display()
+                );
+                Err(Error::Violations(vec![Violation::new(wanted.field.clone(), why)]))
+            }
+            None => Ok(()),
+        }
     }
 
     fn launch(
