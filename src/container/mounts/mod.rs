@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -96,6 +97,10 @@ fn target(wanted: &Wanted) -> &Path {
     Path::new(OsStr::from_bytes(wanted.path.to_bytes()))
 }
 
+fn end(pid: i32) {
+    wait::kill_and_reap_within(pid, LAST);
+}
+
 fn gone(record: &Record) -> Result<bool> {
     Ok(!record.init.map_or(Ok(false), |init| init.alive())?)
 }
@@ -112,19 +117,24 @@ pub struct Entrance {
     status: Status,
     init: LiveInit,
     pub pid: i32,
+    patience: Duration,
 }
 
+/// How long a child that was killed may take to end.
+const LAST: Duration = Duration::from_secs(2);
+
 impl Entrance {
-    /// Waits for the container's lock.
+    /// Waits for the container's lock. What is done in the container may take as long as `patience`: its processes may be
+    /// able to stop whoever does it.
     ///
     /// # Errors
     /// As [`list`].
-    pub fn open(store: &Store, id: &ContainerId) -> Result<Entrance> {
+    pub fn open(store: &Store, id: &ContainerId, patience: Duration) -> Result<Entrance> {
         let dir = store.find(id)?.lock()?;
         let record = dir.load()?;
         let status = dir.status(&record)?;
         let Held { init, pid, .. } = Held::new(&record, status)?;
-        Ok(Entrance { dir, record, status, init, pid })
+        Ok(Entrance { dir, record, status, init, pid, patience })
     }
 
     /// The bytes of the config.json that the container was created with.
@@ -215,7 +225,7 @@ impl Entrance {
         };
         let launched = self.launch(plan, Vec::new(), injections, &mut record);
         launched.map(Some).map_err(|failure| {
-            failure.pid.into_iter().for_each(wait::kill_and_reap);
+            failure.pid.into_iter().for_each(end);
             self.reason(failure.error)
         })
     }
@@ -262,10 +272,13 @@ impl Entrance {
             injections,
             record,
             given,
+            limit: Some(self.patience),
         };
         let launched = launch::launch(launch, false)?;
         // It has nothing left to do, and so nothing to fail at.
-        wait::wait(launched.pid).ok();
+        if !wait::reap_within(launched.pid, self.patience) {
+            end(launched.pid);
+        }
         Ok(launched)
     }
 
@@ -278,12 +291,12 @@ impl Entrance {
     ) -> Error {
         let Failure { error, pid, mounts } = failure;
         if plan.undo.iter().any(|step| matches!(step.op, Op::Process(ProcessOp::KillInit))) {
-            pid.into_iter().for_each(wait::kill_and_reap);
+            pid.into_iter().for_each(end);
         }
         if !mounts.is_empty() && !gone(&self.record).unwrap_or(false) {
             let back = self.launch(&retreat(plan), mounts, &[], &mut |_| Ok(()));
             if let Err(Failure { error, pid, .. }) = back {
-                pid.into_iter().for_each(wait::kill_and_reap);
+                pid.into_iter().for_each(end);
                 let text = format!("what was mounted before may still be: {error}");
                 warnings.push(Warning::new(Field::RUNTIME, text));
             }
