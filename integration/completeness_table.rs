@@ -229,7 +229,7 @@ fn corten_takes_every_flag_of_the_table() {
 
 /// The verbs and flags that corten has beside runc's: named, so that none of runc's is taken for one of them.
 const OWN: [(&str, &[&str]); 15] = [
-    ("", &["log-level", "cgroup-manager", "fault", "pretend-kernel-lacks", "pretend-resctrl"]),
+    ("", &["log-level", "cgroup-manager", "fault", "patience", "pretend-kernel-lacks", "pretend-resctrl"]),
     ("create", &["config", "no-subreaper", "detach"]),
     ("run", &["config"]),
     ("checkpoint", &["network-lock"]),

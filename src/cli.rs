@@ -29,7 +29,7 @@ mod verbs;
 mod walk;
 
 pub use crate::request::CgroupDriver;
-pub use globals::{FaultPoint, Globals, Injected, KernelCall, Rootless};
+pub use globals::{FaultPoint, Globals, KernelCall, Rootless};
 pub use update::flag_of;
 pub use verbs::*;
 

@@ -12,6 +12,7 @@ pub const CASES: &[Case] = cases![anyone:
     an_add_that_dies_at_a_step_leaves_nothing,
     the_same_in_a_user_namespace,
     a_removal_that_fails_or_dies_at_a_step_leaves_what_it_says,
+    who_stops_what_mounts_holds_nothing_up,
     an_add_that_is_killed_at_any_moment_leaves_all_or_nothing,
     a_container_that_ends_meanwhile_is_no_hang,
 ];
@@ -108,6 +109,34 @@ fn a_removal_that_fails_or_dies_at_a_step_leaves_what_it_says(sb: &Sandbox) {
         }
     }
     assert_eq!(places(&container).len(), none);
+}
+
+/// As processes of the container can that see it: in its pid namespace, with its user. The lock is let go in the end.
+fn who_stops_what_mounts_holds_nothing_up(sb: &Sandbox) {
+    let container = waiting(sb);
+    let before = places(&container);
+    let mounts = all(sb);
+    let patience = ["--patience", "300"];
+    for step in 0.. {
+        let point = format!("stage_two:{step}:stop");
+        let flags = mounts.iter().flat_map(|mount| ["--mount", mount]);
+        let call = sb.call(["mounts", "add", &container.id]).args(flags).global(&patience);
+        let output = call.global(&["--fault", &point]).output();
+        if output.code == 0 {
+            remove(sb, &container.id, &TARGETS).ok();
+            break;
+        }
+        output.fails_with(&["timed out", "may have stopped"]);
+        assert!(!output.stderr.contains("may still be"), "{point}: {}", output.stderr);
+        assert_eq!(places(&container), before, "{point}");
+        assert!(step > 0 || added(sb, &container.id).is_empty(), "{point}");
+        assert!(step < 100, "there is no end");
+    }
+    super::add(sb, &container.id, &["type=tmpfs,target=/a"]).ok();
+    let call = sb.call(["mounts", "remove", &container.id, "/a"]).global(&patience);
+    call.global(&["--fault", "stage_two:1:stop"]).output().fails_with(&["timed out"]);
+    remove(sb, &container.id, &["/a"]).ok();
+    assert_eq!(places(&container), before);
 }
 
 /// Whoever is at work when its caller is killed takes off what it has mounted, unless all is on record.

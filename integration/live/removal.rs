@@ -1,6 +1,7 @@
 //! What is taken off again: only what was added, whatever the container does with its mounts meanwhile.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
@@ -18,6 +19,10 @@ pub const CASES: &[Case] = cases![anyone:
     one_that_the_container_has_moved_is_found,
     one_that_the_container_has_unmounted_is_forgotten,
     all_or_none_goes,
+    what_is_nested_stacked_or_named_twice_goes_at_once,
+    with_any_a_stale_record_is_in_nobody_s_way,
+    what_the_container_s_root_may_not_search_goes_as_well,
+    what_is_locked_stays_and_is_said_to,
     a_deleted_container_takes_its_mounts_along,
 ];
 
@@ -166,4 +171,64 @@ fn a_deleted_container_takes_its_mounts_along(sb: &Sandbox) {
     sb.call(["delete", &container.id]).output().ok();
     assert!(source.join("file").exists());
     sb.assert_nothing_left();
+}
+
+fn what_is_nested_stacked_or_named_twice_goes_at_once(sb: &Sandbox) {
+    let container = waiting(sb);
+    let before = places(&container);
+    let all = ["type=tmpfs,target=/t", "type=tmpfs,target=/t/b", "type=tmpfs,target=/m", "type=tmpfs,target=/m"];
+    for targets in [["/t", "/t/b", "/m", "/m"], ["/m", "/t/b", "/t", "/m"]] {
+        add(sb, &container.id, &all).ok();
+        remove(sb, &container.id, &targets).ok();
+        assert_eq!(places(&container), before);
+        assert!(added(sb, &container.id).is_empty());
+    }
+    // One at a place that something is mounted over afterwards.
+    add(sb, &container.id, &["type=tmpfs,target=/t/b"]).ok();
+    add(sb, &container.id, &["type=tmpfs,target=/t"]).ok();
+    remove(sb, &container.id, &["/t/b", "/t"]).ok();
+    assert_eq!(places(&container), before);
+    remove(sb, &container.id, &["--any", "/dev/shm", "/dev/./shm"]).ok();
+    assert_eq!(places(&container).len(), before.len() - 1);
+}
+
+fn with_any_a_stale_record_is_in_nobody_s_way(sb: &Sandbox) {
+    let container = mounting(sb);
+    let before = places(&container);
+    add(sb, &container.id, &["type=tmpfs,target=/m"]).ok();
+    within(sb, &container, &["umount", "/m"]);
+    within(sb, &container, &["mount", "own", "/m", "tmpfs"]);
+    remove(sb, &container.id, &["--any", "/m"]).ok();
+    assert_eq!(places(&container), before);
+    remove(sb, &container.id, &["/m"]).fails_with(&["nothing is mounted"]);
+}
+
+fn what_the_container_s_root_may_not_search_goes_as_well(sb: &Sandbox) {
+    sb.needs_root();
+    let secret = sb.tree("secret", &[("file", "")]);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    let container = sb.started(&sb.bundle().user_namespace().tool(["pause"]).build());
+    let before = places(&container);
+    let bind = format!("source={},target=/m", secret.display());
+    add(sb, &container.id, &[&bind]).ok();
+    remove(sb, &container.id, &["/m"]).ok();
+    assert_eq!(places(&container), before);
+    // The second one fails, and the first is taken back.
+    add(sb, &container.id, &[&bind, "type=tmpfs,target=/bin/probe/below"]).fails();
+    assert_eq!(places(&container), before);
+}
+
+/// What a user namespace gets in one piece stays in one.
+fn what_is_locked_stays_and_is_said_to(sb: &Sandbox) {
+    sb.needs_root();
+    let below = sb.tmpfs("tree");
+    fs::create_dir(below.join("sub")).unwrap();
+    sb.mount("sub", &below.join("sub"), Some("tmpfs"), nix::mount::MsFlags::empty(), "");
+    let container = sb.started(&strong(sb.bundle().user_namespace()).build());
+    add(sb, &container.id, &[&format!("source={},target=/m,rbind", below.display())]).ok();
+    let before = places(&container);
+    remove(sb, &container.id, &["--any", "/m/sub"]).fails_with(&["TARGET", "/m/sub", "locked"]);
+    assert_eq!(places(&container), before);
+    remove(sb, &container.id, &["/m"]).ok();
+    assert_eq!(places(&container).len(), before.len() - 2);
 }

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use nix::errno::Errno;
@@ -13,6 +14,7 @@ use crate::error::Error;
 use crate::fault::Stage;
 use crate::host::{self, Host};
 use crate::log;
+use crate::process::init::Injected;
 use crate::request::CgroupDriver;
 use crate::sys::kernel;
 
@@ -55,9 +57,13 @@ struct Flags {
     #[arg(long, value_name = "PATH")]
     criu: Option<PathBuf>,
 
-    /// For tests: let a step fail, as STAGE:STEP[:ERRNO] or STAGE:STEP:kill
-    #[arg(long, value_name = "STAGE:STEP[:ERRNO|:kill]", hide = true)]
+    /// For tests: let a step fail, as STAGE:STEP[:ERRNO], STAGE:STEP:kill or STAGE:STEP:stop
+    #[arg(long, value_name = "STAGE:STEP[:ERRNO|:kill|:stop]", hide = true)]
     fault: Vec<FaultPoint>,
+
+    /// For tests: how long what mounts in a container may take
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 20_000, hide = true)]
+    patience: u64,
 
     /// For tests: do without these calls, as an old kernel makes one do
     #[arg(long, value_name = "CALLS", value_enum, value_delimiter = ',', hide = true)]
@@ -105,6 +111,8 @@ pub struct Globals {
     pub criu: Option<PathBuf>,
     /// Steps that shall fail (tests).
     pub fault: Vec<FaultPoint>,
+    /// How long what mounts in a container may take.
+    pub patience: Duration,
     /// Calls that corten shall not use (tests of the ways around them).
     pub pretend_kernel_lacks: Vec<KernelCall>,
     /// What stands for the file system resctrl (tests).
@@ -132,6 +140,7 @@ impl Globals {
             rootless: flags.rootless,
             criu: flags.criu,
             fault: flags.fault,
+            patience: Duration::from_millis(flags.patience),
             pretend_kernel_lacks: flags.pretend_kernel_lacks,
             pretend_resctrl: flags.pretend_resctrl,
         })
@@ -242,15 +251,6 @@ pub struct FaultPoint {
     pub how: Injected,
 }
 
-/// In which way an injected fault shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Injected {
-    /// The step returns this error.
-    Errno(Errno),
-    /// The process gets SIGKILL, as the kernel's memory killer would send it.
-    Kill,
-}
-
 impl FromStr for FaultPoint {
     type Err = String;
 
@@ -265,6 +265,7 @@ impl FromStr for FaultPoint {
         let how = match parts.next() {
             None => Injected::Errno(Errno::EIO),
             Some("kill") => Injected::Kill,
+            Some("stop") => Injected::Stop,
             Some(errno) => Injected::Errno(errno_of(errno).ok_or("an errno is a name such as EBUSY, or a number")?),
         };
         match parts.next() {
@@ -317,6 +318,7 @@ mod tests {
         assert_eq!(point("stage_two:3:16"), Ok(busy));
         assert_eq!(point("host:0").unwrap().how, Injected::Errno(Errno::EIO));
         assert_eq!(point("undo:12:kill").unwrap().how, Injected::Kill);
+        assert_eq!(point("stage_two:1:stop").unwrap().how, Injected::Stop);
         for wrong in ["", "host", "host:x", "host:-1", "host:1:EFOO", "host:1:0", "host:1:kill:x", "stage:1"] {
             assert!(point(wrong).is_err(), "{wrong}");
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use crate::cgroups::rdt;
-use crate::cli::{FaultPoint, Globals, Injected, LaunchArgs};
+use crate::cli::{FaultPoint, Globals, LaunchArgs};
 use crate::config::{self, Config};
 use crate::container::create::{self, Creation};
 use crate::container::{self, ContainerId, Record, Store};
@@ -166,11 +166,7 @@ pub(super) fn timings(plan: &Plan, launched: &Launched) -> String {
 }
 
 pub(super) fn injection(point: &FaultPoint) -> Injection {
-    let errno = match point.how {
-        Injected::Errno(errno) => Some(errno),
-        Injected::Kill => None,
-    };
-    Injection { stage: point.stage, step: point.step, errno }
+    Injection { stage: point.stage, step: point.step, how: point.how }
 }
 
 /// The master of a terminal, out of corten's own socket.

@@ -124,7 +124,7 @@ fn add(
     warnings: &mut Vec<Warning>,
 ) -> Result {
     let wanted = Wanted::read(args)?;
-    let entrance = Entrance::open(store, id)?;
+    let entrance = Entrance::open(store, id, globals.patience)?;
     let host = Host::probe();
     let request = request(globals, &host, &entrance);
     let mut spec = spec_of(&entrance)?;
@@ -172,7 +172,7 @@ fn remove(
         [file] if !Path::new(file).is_absolute() => Some(Wanted::read_file(file)?),
         _ => None,
     };
-    let entrance = Entrance::open(store, id)?;
+    let entrance = Entrance::open(store, id, globals.patience)?;
     let spec = spec_of(&entrance)?;
     refuse_shared_mounts(&spec).map_err(Error::Violations)?;
     let (added, mounted) = (entrance.added()?, entrance.mounted()?);

@@ -140,6 +140,7 @@ impl Creation<'_> {
             injections: self.injections,
             record: &mut save,
             given: Vec::new(),
+            limit: None,
         };
         match launch::launch(launch, take_terminal) {
             Ok(launched) => Ok(Launched { notify, ..launched }),

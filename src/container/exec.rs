@@ -87,6 +87,7 @@ impl Entrance {
             injections,
             record: &mut record,
             given: Vec::new(),
+            limit: None,
         };
         launch::launch(launch, take_terminal).map_err(|failure| {
             undo(plan, failure.pid, born, warnings);

@@ -45,6 +45,8 @@ pub struct Wanted {
     /// As in its mountinfo.
     pub id: u64,
     pub unique: Option<u64>,
+    /// Another that is to go is mounted over it: it goes after that, and can't be found before.
+    pub covered: bool,
     /// What asked for it.
     pub field: Field,
 }
@@ -87,7 +89,8 @@ pub fn plan_add(container: &Visited, host: &Host, request: &Request) -> Result<A
     }
 }
 
-/// Plans what takes mounts off: all are found before the first one goes.
+/// Plans what takes mounts off, in this order: all are found before the first one goes, but for those that another of them
+/// covers.
 ///
 /// # Errors
 /// A container that shares its caller's mounts.
@@ -98,10 +101,11 @@ pub fn plan_remove(container: &Visited, host: &Host, wanted: &[Wanted]) -> Resul
     // Nothing of the host's is looked for.
     visit.aside.clear();
     let (mut find, mut detach) = (Vec::new(), Vec::new());
-    for Wanted { path, id, unique, field } in wanted {
+    for Wanted { path, id, unique, covered, field } in wanted {
         let place = Place { path: path.clone(), id: *id, unique: *unique, slot: slots.take() };
         let off = RootfsOp::DetachMount { mount: place.slot, destination: path.clone(), lenient: false };
-        find.push(Step::new(RootfsOp::FindMount(Box::new(place)), field.clone()));
+        let list = if *covered { &mut detach } else { &mut find };
+        list.push(Step::new(RootfsOp::FindMount(Box::new(place)), field.clone()));
         detach.push(Step::new(off, field.clone()));
     }
     let undo = vec![Step::new(ProcessOp::KillInit, Field::RUNTIME)];
@@ -298,12 +302,20 @@ mod tests {
     fn all_are_found_before_the_first_goes() {
         let spec = spec(&["mount", "pid", "user"]);
         let visited = Visited { spec: &spec, init: 42, group: &Group::default() };
-        let wanted = |path: &std::ffi::CStr| Wanted { path: path.into(), id: 7, unique: None, field: Field::RUNTIME };
-        let plan = plan_remove(&visited, &Host::fixture(), &[wanted(c"/a"), wanted(c"/b")]).unwrap();
+        let wanted = |path: &std::ffi::CStr, covered| Wanted {
+            path: path.into(),
+            id: 7,
+            unique: None,
+            covered,
+            field: Field::RUNTIME,
+        };
+        let all = [wanted(c"/a", false), wanted(c"/b", false), wanted(c"/b", true)];
+        let plan = plan_remove(&visited, &Host::fixture(), &all).unwrap();
         let steps = words(&plan.stage_two);
         let from = steps.iter().position(|step| step.starts_with("find the mount")).unwrap();
         let expected = ["find the mount on /a", "find the mount on /b", "unmount /a", "unmount /b"];
         assert_eq!(steps[from..from + 4], expected);
+        assert_eq!(steps[from + 4..from + 6], ["find the mount on /b", "unmount /b"]);
         assert!(!plan.launch.fork && !steps.contains(&"make new namespaces: mount".to_owned()));
     }
 }

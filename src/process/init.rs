@@ -22,13 +22,23 @@ use crate::sys::seccomp::{self, Instruction};
 use crate::sys::{descriptor, file, kernel, mount, path};
 use crate::{cgroups, namespaces, rootfs};
 
-/// A fault that a test asked for: at this step, this errno, or death by SIGKILL.
+/// In which way a fault that a test asked for shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injected {
+    /// The step returns this error.
+    Errno(Errno),
+    /// The process dies, as by the kernel's memory killer.
+    Kill,
+    /// The process stops, as by the SIGSTOP of somebody who sees it.
+    Stop,
+}
+
+/// A fault that a test asked for, at this step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injection {
     pub stage: Stage,
     pub step: u16,
-    /// `None` kills.
-    pub errno: Option<Errno>,
+    pub how: Injected,
 }
 
 /// What the child works with; all of it is allocated before clone.
@@ -79,8 +89,12 @@ impl Init<'_> {
     fn inject(&self, stage: Stage, step: u16) -> Effect {
         match self.injections.iter().find(|i| i.stage == stage && i.step == step) {
             None => Ok(()),
-            Some(Injection { errno: Some(errno), .. }) => Err(Trouble::new(Call::Injected, *errno)),
-            Some(Injection { errno: None, .. }) => clone::die(),
+            Some(Injection { how: Injected::Errno(errno), .. }) => Err(Trouble::new(Call::Injected, *errno)),
+            Some(Injection { how: Injected::Kill, .. }) => clone::die(),
+            Some(Injection { how: Injected::Stop, .. }) => {
+                clone::stop();
+                Ok(())
+            }
         }
     }
 

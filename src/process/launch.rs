@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -45,6 +46,8 @@ pub struct Launch<'a> {
     pub record: &'a mut dyn FnMut(Milestone) -> Result,
     /// Given to the child, in these slots.
     pub given: Vec<Announced>,
+    /// How long it may take until there is something to say for it: others may be able to stop it.
+    pub limit: Option<Duration>,
 }
 
 /// A container's init that has come as far as it was to.
@@ -225,12 +228,14 @@ struct Conversation<'a, 'b> {
 impl Conversation<'_, '_> {
     fn run(&mut self) -> Result {
         let plan = self.launch.plan;
+        let deadline = self.launch.limit.map(|limit| Instant::now() + limit);
         // With a second fork this is stage one, and known in case that it never gets that far.
         (self.launch.record)(Milestone::Born(self.pid))?;
         if plan.adopts_at_once() {
             self.adopt()?;
         }
         loop {
+            self.await_word(deadline)?;
             let (message, descriptor) = Message::receive_with_descriptor(self.control)
                 .map_err(|t| Error::os(format!("hear from the {}", self.launch.who()), t))?;
             match message {
@@ -273,6 +278,24 @@ impl Conversation<'_, '_> {
                 None => return self.silence(),
             }
         }
+    }
+
+    /// Waits for the child's next word, or end, if there is a limit to it.
+    fn await_word(&self, deadline: Option<Instant>) -> Result {
+        let Some(deadline) = deadline else { return Ok(()) };
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match socket::await_input(self.control, left).map_err(|t| Error::os("wait for a message", t))? {
+                true => return Ok(()),
+                false if Instant::now() < deadline => {}
+                false => return Err(self.overdue()),
+            }
+        }
+    }
+
+    fn overdue(&self) -> Error {
+        let (stage, step) = self.page.current().unwrap_or((Stage::StageOne, 0));
+        report::overdue(&self.launch.steps().told(stage, usize::from(step)))
     }
 
     /// Hands the listener of the child's filter to its agent. It came along, or is taken out of the child.

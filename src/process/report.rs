@@ -139,6 +139,12 @@ pub fn died(who: &'static str, told: &Told, stage: Stage, index: usize, how: &st
     }
 }
 
+/// A child that didn't get through this step in time.
+pub fn overdue(told: &Told) -> Error {
+    let hint = "a process of the container may have stopped the one that does it, or a file system on the way doesn't answer; it is killed";
+    Error::os(told.sentence.clone(), Trouble::new(Call::Poll, Errno::ETIMEDOUT)).field(told.field()).hint(hint)
+}
+
 /// Why a program can't be run, in the words that engines match (Podman: `executable file not found in`, exit 127;
 /// `permission denied`, exit 126). `searched`: the name had no slash.
 fn render_reason(arg0: &str, trouble: Trouble) -> String {

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fault::{Call, Effect, Stage, Trouble};
 use crate::plan::{Op, Plan, Step};
-use crate::process::init::Injection;
+use crate::process::init::{Injected, Injection};
 use crate::process::report::{self, Told};
 use crate::slots::Slots;
 use crate::{cgroups, namespaces, process, rootfs};
@@ -19,10 +19,11 @@ pub struct HostSteps<'a> {
 }
 
 impl HostSteps<'_> {
-    /// The fault that a test asked for at this step; one that kills is the child's alone.
+    /// The fault that a test asked for at this step; one that kills or stops is the child's alone.
     pub fn injected(&self, stage: Stage, index: usize) -> Effect {
         match self.injections.iter().find(|i| i.stage == stage && usize::from(i.step) == index) {
-            Some(injection) => Err(Trouble::new(Call::Injected, injection.errno.unwrap_or(Errno::EIO))),
+            Some(Injection { how: Injected::Errno(errno), .. }) => Err(Trouble::new(Call::Injected, *errno)),
+            Some(_) => Err(Trouble::new(Call::Injected, Errno::EIO)),
             None => Ok(()),
         }
     }

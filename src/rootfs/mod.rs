@@ -236,6 +236,8 @@ pub struct Attachment {
     pub finish: Finish,
     /// A source that is a symbolic link is made anew rather than mounted.
     pub copy_symlink: bool,
+    /// The container's processes are there already: nothing that protects the host may come after the mount itself.
+    pub live: bool,
 }
 
 /// A new file system and where it goes.

@@ -171,8 +171,8 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
             Some("idmapped mounts need root in the user namespace that owns the file system")
         }
         (Op::MountFilesystem(fs), _) => filesystem_hint(fs, trouble),
-        (Op::AttachTree(_), EBADF) if call == Call::None => Some(
-            "without mount_setattr(2) (Linux 5.12) the flags of a file's mount are changed through /proc, which is out of reach where a proc is added as well: add the two one after the other",
+        (Op::AttachTree(attachment), ENOSYS) if attachment.live && call == Call::MountSetattr => Some(
+            "without mount_setattr(2) (Linux 5.12) the flags of a bind and how it propagates can only be changed once it is mounted, in sight of the container's processes: have it in config.json, or mount a new file system",
         ),
         (Op::AttachTree(_), EROFS) if matches!(call, Call::Mkdir | Call::Mknod) => Some(
             "the target doesn't exist, and the file system that it would be made on is read-only (root.readonly): choose one that exists, or make it in the image",
@@ -193,6 +193,12 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         ),
         (Op::FindMount(_), ENOENT | ELOOP | ENOTDIR) => {
             Some("the container has moved it, or what leads to it, at this moment: try again")
+        }
+        (Op::DetachMount { .. }, EINVAL | EBUSY | EPERM) => Some(
+            "it came from another user namespace, in one piece with what it is mounted on, and can only go with that (mount_namespaces(7)), or the container mounts on it without a pause",
+        ),
+        (Op::DetachMount { .. }, EACCES) => {
+            Some("the container's root may not search the directory that is mounted, which it would have to here")
         }
         (Op::FindMount(_), ENOSYS) => Some("telling one mount from another takes Linux 5.8"),
         (Op::MakeFilesystem { filesystem, .. }, _) => filesystem_hint(filesystem, trouble),
@@ -228,6 +234,7 @@ pub fn reason(op: &Op, trouble: Trouble) -> Option<&'static str> {
             b"proc" | b"sysfs" => Some("must be mounted on ordinary directory"),
             _ => None,
         },
+        (Op::DetachMount { .. }, Errno::EINVAL | Errno::EBUSY | Errno::EPERM) => Some("it is locked, or in use"),
         _ => None,
     }
 }

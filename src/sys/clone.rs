@@ -97,6 +97,12 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Stops the calling process until somebody continues or kills it; used by fault injection.
+pub fn stop() {
+    // SAFETY: takes numbers.
+    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+}
+
 /// Kills the calling process without a word; used by fault injection. A pid namespace's init can't send itself SIGKILL
 /// (pid_namespaces(7)), but a memory fault kills it as any other process.
 pub fn die() -> ! {

@@ -1,6 +1,7 @@
 //! The control socket: messages of fixed size, and a descriptor along with one (unix(7), cmsg(3)).
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -114,6 +115,19 @@ pub fn receive_with(socket: RawFd, bytes: &mut [u8]) -> Effect<(usize, Option<Ra
         }
     };
     Ok((size, fd))
+}
+
+/// Waits until there is something to receive, or the other side is gone; `false` when neither has come in this time, or a
+/// signal came first.
+pub fn await_input(socket: RawFd, limit: Duration) -> Effect<bool> {
+    let mut polled = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+    let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: one pollfd, which lives through the call.
+    match Errno::result(unsafe { libc::poll(&raw mut polled, 1, limit) }) {
+        Ok(found) => Ok(found > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(errno) => Err(Trouble::new(Call::Poll, errno)),
+    }
 }
 
 /// The owner of a descriptor that has just been received.

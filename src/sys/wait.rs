@@ -1,6 +1,7 @@
 //! Children: how they ended, and the signals around them.
 
 use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -96,6 +97,30 @@ pub fn signal_child(pid: i32, signal: i32) {
 pub fn kill_and_reap(pid: i32) {
     kill_child(pid);
     let _ = wait(pid);
+}
+
+/// The same, for a child that may hang in the kernel beyond any signal, or be held by who traces it: once `limit` is over it
+/// is left to end when it can, and to be reaped by another.
+pub fn kill_and_reap_within(pid: i32, limit: Duration) {
+    kill_child(pid);
+    reap_within(pid, limit);
+}
+
+/// Reaps a child if it ends in this time. It isn't asked for through a pidfd, which older kernels lack.
+pub fn reap_within(pid: i32, limit: Duration) -> bool {
+    const PAUSE: Duration = Duration::from_millis(1);
+    let deadline = Instant::now() + limit;
+    loop {
+        let mut status = 0;
+        // SAFETY: status lives through the call.
+        let found = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG | libc::__WALL) };
+        match found {
+            0 if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            0 => return false,
+            -1 if Errno::last() == Errno::EINTR => {}
+            _ => return true,
+        }
+    }
 }
 
 /// Empties the signal mask and restores every default disposition, so that a program starts as from a shell.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, Violation};
 use crate::field::Field;
-use crate::host::mountinfo::{Mounted, top};
+use crate::host::mountinfo::Mounted;
 use crate::plan::mounts::Wanted;
 
 /// One mount that was added.
@@ -72,13 +72,15 @@ pub struct Chosen {
     pub gone: Vec<Asked>,
 }
 
-/// Chooses what is meant: of what was added at each place the last, or with `any` whatever is on top there.
+/// Chooses what is meant: of what was added at each place the last, or with `any` whatever is on top there. A mount that is
+/// named twice is meant once; what is left to choose from is what is mounted and not chosen yet.
 ///
 /// # Errors
-/// Every place at which nothing was added.
+/// Every place at which nothing was added; a mount that something else covers, beside those that go with it.
 pub fn choose(added: &[Added], mounted: &[Mounted], asked: &[Asked], any: bool) -> Result<Chosen, Vec<Violation>> {
     let mut chosen = Chosen::default();
     let mut violations = Vec::new();
+    let mut taken: Vec<(&Mounted, Option<u64>, &Field)> = Vec::new();
     for Asked { target, field } in asked {
         let target = cleaned(target);
         let place = |added: &Added| mounted.iter().find(|mounted| added.is(mounted));
@@ -87,29 +89,72 @@ pub fn choose(added: &[Added], mounted: &[Mounted], asked: &[Asked], any: bool) 
             let mounted = place(added)?;
             (added.destination() == target || mounted.target == target).then_some((added, mounted))
         });
-        let mut want = |mounted: &Mounted, unique| match CString::new(mounted.target.as_os_str().as_bytes()) {
-            Ok(path) => chosen.wanted.push(Wanted { path, id: mounted.id, unique, field: field.clone() }),
-            Err(_) => violations.push(Violation::new(field.clone(), "must not contain a NUL character")),
-        };
         if let Some((added, mounted)) = there {
-            want(mounted, added.unique);
+            // `--any` may have chosen it by where it is now.
+            if !taken.iter().any(|(taken, ..)| taken.id == mounted.id) {
+                taken.push((mounted, added.unique, field));
+            }
             chosen.forgotten.push(added.clone());
             continue;
         }
-        if let Some(gone) = left().find(|added| added.destination() == target).cloned() {
-            chosen.gone.push(Asked { target, field: field.clone() });
-            chosen.forgotten.push(gone);
-            continue;
+        let is_chosen = |mounted: &Mounted| taken.iter().any(|(taken, ..)| taken.id == mounted.id);
+        let on_top = mounted.iter().rev().find(|mounted| mounted.target == target && !is_chosen(mounted));
+        let stale = left().find(|added| added.destination() == target).cloned();
+        if let Some(stale) = &stale {
+            chosen.forgotten.push(stale.clone());
         }
-        match top(mounted, &target) {
-            Some(mounted) if any && target.as_os_str() != "/" => {
-                let path = CString::new(mounted.target.as_os_str().as_bytes()).unwrap_or_default();
-                chosen.wanted.push(Wanted { path, id: mounted.id, unique: None, field: field.clone() });
-            }
+        match on_top {
+            Some(mounted) if any && target.as_os_str() != "/" => taken.push((mounted, None, field)),
+            _ if stale.is_some() => chosen.gone.push(Asked { target, field: field.clone() }),
+            _ if mounted.iter().any(|mounted| mounted.target == target && is_chosen(mounted))
+                || chosen.forgotten.iter().any(|added| added.destination() == target) => {}
             on_top => violations.push(refusal(&target, on_top.is_some(), field)),
         }
     }
+    match in_order(mounted, taken) {
+        Ok(wanted) => chosen.wanted = wanted,
+        Err(covered) => violations.extend(covered),
+    }
     if violations.is_empty() { Ok(chosen) } else { Err(violations) }
+}
+
+/// What is mounted on another goes before it, for it would go along with it; what another covers is found once that is gone.
+fn in_order(mounted: &[Mounted], taken: Vec<(&Mounted, Option<u64>, &Field)>) -> Result<Vec<Wanted>, Vec<Violation>> {
+    let mut wanted = Vec::new();
+    let mut violations = Vec::new();
+    for one in mounted.iter().rev() {
+        let Some((_, unique, field)) = taken.iter().find(|(taken, ..)| taken.id == one.id) else { continue };
+        let covers = mounted.iter().filter(|other| covers(mounted, other, one));
+        let (goes, stays): (Vec<_>, Vec<_>) = covers.partition(|cover| {
+            let goes = |other: &Mounted| taken.iter().any(|(taken, ..)| taken.id == other.id && taken.id != one.id);
+            std::iter::successors(Some(*cover), |below| parent(mounted, below)).any(goes)
+        });
+        if !goes.is_empty() && !stays.is_empty() {
+            let why = format!("something else is mounted over {}, which isn't to go", one.target.display());
+            let hint = "`corten mounts list` shows what is; name it as well, or what is on top alone";
+            violations.push(Violation::new((*field).clone(), why).hint(hint));
+            continue;
+        }
+        match CString::new(one.target.as_os_str().as_bytes()) {
+            Ok(path) => {
+                let (unique, field) = (*unique, (*field).clone());
+                wanted.push(Wanted { path, id: one.id, unique, covered: !goes.is_empty(), field });
+            }
+            Err(_) => violations.push(Violation::new((*field).clone(), "must not contain a NUL character")),
+        }
+    }
+    if violations.is_empty() { Ok(wanted) } else { Err(violations) }
+}
+
+/// Whether no path leads to a mount because of another: that is at its place, or at one above, without carrying it.
+fn covers(mounted: &[Mounted], cover: &Mounted, one: &Mounted) -> bool {
+    let carries = || std::iter::successors(Some(one), |below| parent(mounted, below)).any(|below| below.id == cover.id);
+    one.target.starts_with(&cover.target) && !carries()
+}
+
+/// What a mount is mounted on. [`parse`](crate::host::mountinfo::parse) lists no mounts that are mounted on each other.
+fn parent<'m>(mounted: &'m [Mounted], one: &Mounted) -> Option<&'m Mounted> {
+    mounted.iter().find(|other| other.id == one.parent && other.id != one.id)
 }
 
 fn refusal(target: &std::path::Path, is_mounted: bool, field: &Field) -> Violation {
@@ -193,11 +238,52 @@ mod tests {
     fn one_that_is_gone_is_forgotten_and_nothing_else_taken_for_it() {
         // Its number went to another file system's mount.
         let other = Mounted { device: "9:9".into(), ..mounted(1, "/a") };
-        let chosen = choose(&[added(1, "/a")], &[other], &asked(&["/a"]), true).unwrap();
+        let chosen = choose(&[added(1, "/a")], &[other], &asked(&["/a"]), false).unwrap();
         assert!(chosen.wanted.is_empty() && chosen.gone.len() == 1 && chosen.forgotten.len() == 1);
         let known = Added { gone: true, ..added(1, "/a") };
-        let chosen = choose(&[known], &[mounted(1, "/a")], &asked(&["/a"]), true).unwrap();
+        let chosen = choose(&[known], &[mounted(1, "/a")], &asked(&["/a"]), false).unwrap();
         assert!(chosen.wanted.is_empty() && chosen.gone.len() == 1);
+    }
+
+    #[test]
+    fn with_any_the_record_of_one_that_is_gone_is_in_nobodys_way() {
+        let known = Added { gone: true, ..added(1, "/a") };
+        let chosen = choose(&[known.clone()], &[mounted(1, "/a")], &asked(&["/a"]), true).unwrap();
+        assert_eq!((ids(&chosen), chosen.gone.len(), chosen.forgotten.len()), (vec![1], 0, 1));
+        let chosen = choose(&[known], &[], &asked(&["/a"]), true).unwrap();
+        assert_eq!((ids(&chosen).len(), chosen.gone.len()), (0, 1));
+    }
+
+    fn on(parent: u64, id: u64, target: &str) -> Mounted {
+        Mounted { parent, ..mounted(id, target) }
+    }
+
+    #[test]
+    fn what_is_mounted_on_another_goes_before_it() {
+        let (all, there) = ([added(1, "/t"), added(2, "/t/b")], [mounted(1, "/t"), on(1, 2, "/t/b")]);
+        let chosen = choose(&all, &there, &asked(&["/t", "/t/b"]), false).unwrap();
+        assert_eq!(ids(&chosen), [2, 1]);
+        assert!(chosen.wanted.iter().all(|wanted| !wanted.covered));
+    }
+
+    #[test]
+    fn one_that_is_named_twice_is_meant_once() {
+        let chosen = choose(&[], &[mounted(6, "/x")], &asked(&["/x", "/./x"]), true).unwrap();
+        assert_eq!(ids(&chosen), [6]);
+        let chosen = choose(&[added(1, "/a")], &[mounted(1, "/b")], &asked(&["/a", "/b", "/a"]), false).unwrap();
+        assert_eq!((ids(&chosen), chosen.forgotten.len()), (vec![1], 1));
+    }
+
+    #[test]
+    fn what_another_covers_is_found_once_that_is_gone() {
+        let (all, there) = ([added(1, "/m"), added(2, "/m")], [mounted(1, "/m"), on(1, 2, "/m")]);
+        let chosen = choose(&all, &there, &asked(&["/m", "/m"]), false).unwrap();
+        let found: Vec<_> = chosen.wanted.iter().map(|wanted| (wanted.id, wanted.covered)).collect();
+        assert_eq!(found, [(2, false), (1, true)]);
+        // Something of the container's is between the two.
+        let there = [mounted(1, "/m"), on(1, 3, "/m"), on(3, 2, "/m")];
+        let refused = choose(&all, &there, &asked(&["/m", "/m"]), false).unwrap_err();
+        assert!(refused[0].why.contains("something else is mounted over /m"));
     }
 
     #[test]

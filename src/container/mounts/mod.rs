@@ -6,7 +6,11 @@
 
 mod added;
 
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -14,10 +18,11 @@ use super::dir::{Locked, StateDir};
 use super::init::LiveInit;
 use super::status::{Status, Verb, permit};
 use super::{ContainerId, Record, Store, Warning};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, Violation};
 use crate::fault::Call;
 use crate::field::Field;
 use crate::host::mountinfo;
+use crate::plan::mounts::Wanted;
 use crate::plan::{self, Op, Plan};
 use crate::process::Op as ProcessOp;
 use crate::process::init::Injection;
@@ -88,6 +93,14 @@ impl Held<'_> {
     }
 }
 
+fn target(wanted: &Wanted) -> &Path {
+    Path::new(OsStr::from_bytes(wanted.path.to_bytes()))
+}
+
+fn end(pid: i32) {
+    wait::kill_and_reap_within(pid, LAST);
+}
+
 fn gone(record: &Record) -> Result<bool> {
     Ok(!record.init.map_or(Ok(false), |init| init.alive())?)
 }
@@ -104,19 +117,24 @@ pub struct Entrance {
     status: Status,
     init: LiveInit,
     pub pid: i32,
+    patience: Duration,
 }
 
+/// How long a child that was killed may take to end.
+const LAST: Duration = Duration::from_secs(2);
+
 impl Entrance {
-    /// Waits for the container's lock.
+    /// Waits for the container's lock. What is done in the container may take as long as `patience`: its processes may be
+    /// able to stop whoever does it.
     ///
     /// # Errors
     /// As [`list`].
-    pub fn open(store: &Store, id: &ContainerId) -> Result<Entrance> {
+    pub fn open(store: &Store, id: &ContainerId, patience: Duration) -> Result<Entrance> {
         let dir = store.find(id)?.lock()?;
         let record = dir.load()?;
         let status = dir.status(&record)?;
         let Held { init, pid, .. } = Held::new(&record, status)?;
-        Ok(Entrance { dir, record, status, init, pid })
+        Ok(Entrance { dir, record, status, init, pid, patience })
     }
 
     /// The bytes of the config.json that the container was created with.
@@ -202,14 +220,36 @@ impl Entrance {
         let save = || self.dir.save_mounts(&added::render(&left));
         let Some(plan) = plan else { return save().map(|()| None) };
         let mut record = |milestone: Milestone| match milestone {
-            Milestone::Mounted(_) => save(),
+            Milestone::Mounted(_) => self.require_gone(chosen).and_then(|()| save()),
             Milestone::Born(_) | Milestone::Settled => Ok(()),
         };
         let launched = self.launch(plan, Vec::new(), injections, &mut record);
         launched.map(Some).map_err(|failure| {
-            failure.pid.into_iter().for_each(wait::kill_and_reap);
+            failure.pid.into_iter().for_each(end);
             self.reason(failure.error)
         })
+    }
+
+    /// The kernel has one word for a mount that is gone and one that is locked.
+    fn require_gone(&self, chosen: &Chosen) -> Result {
+        let mounted = self.mounted()?;
+        let there = |wanted: &&Wanted| {
+            let known = chosen.forgotten.iter().find(|added| added.id == wanted.id);
+            match known.and_then(|added| self.held().ok()?.is_there(added)) {
+                Some(there) => there,
+                None => mounted.iter().any(|mounted| mounted.id == wanted.id && mounted.target == target(wanted)),
+            }
+        };
+        match chosen.wanted.iter().find(there) {
+            Some(wanted) => {
+                let why = format!(
+                    "{} is mounted still: the container's mount namespace has it locked",
+                    target(wanted).display()
+                );
+                Err(Error::Violations(vec![Violation::new(wanted.field.clone(), why)]))
+            }
+            None => Ok(()),
+        }
     }
 
     fn launch(
@@ -232,10 +272,13 @@ impl Entrance {
             injections,
             record,
             given,
+            limit: Some(self.patience),
         };
         let launched = launch::launch(launch, false)?;
         // It has nothing left to do, and so nothing to fail at.
-        wait::wait(launched.pid).ok();
+        if !wait::reap_within(launched.pid, self.patience) {
+            end(launched.pid);
+        }
         Ok(launched)
     }
 
@@ -248,12 +291,12 @@ impl Entrance {
     ) -> Error {
         let Failure { error, pid, mounts } = failure;
         if plan.undo.iter().any(|step| matches!(step.op, Op::Process(ProcessOp::KillInit))) {
-            pid.into_iter().for_each(wait::kill_and_reap);
+            pid.into_iter().for_each(end);
         }
         if !mounts.is_empty() && !gone(&self.record).unwrap_or(false) {
             let back = self.launch(&retreat(plan), mounts, &[], &mut |_| Ok(()));
             if let Err(Failure { error, pid, .. }) = back {
-                pid.into_iter().for_each(wait::kill_and_reap);
+                pid.into_iter().for_each(end);
                 let text = format!("what was mounted before may still be: {error}");
                 warnings.push(Warning::new(Field::RUNTIME, text));
             }

@@ -91,6 +91,10 @@ pub(super) fn attach_tree(attachment: &Attachment, slots: &mut Slots) -> Effect 
         file::close(tree);
         return Ok(());
     }
+    // Until its flags were changed the container's processes could use the mount without them.
+    if attachment.live && kernel::lacks(MOUNT_SETATTR) && is_changed(attachment) {
+        return Err(Trouble::new(Call::MountSetattr, Errno::ENOSYS));
+    }
     if attachment.target.kind == TargetKind::Proc && !is_procfs_root(tree)? {
         return Err(Trouble::new(Call::CheckFilesystem, Errno::EPERM));
     }
@@ -108,7 +112,7 @@ pub(super) fn attach_tree(attachment: &Attachment, slots: &mut Slots) -> Effect 
     // On a kernel without mount_setattr flags can only be changed once the tree is attached.
     let early = !kernel::lacks(MOUNT_SETATTR);
     if early {
-        change(tree, attachment.finish.attributes, slots)?;
+        protect(tree, &attachment.finish, slots)?;
     }
     mount::move_mount(tree, target)?;
     file::close(target);
@@ -117,8 +121,26 @@ pub(super) fn attach_tree(attachment: &Attachment, slots: &mut Slots) -> Effect 
             legacy::propagate(slots, tree, libc::MS_SLAVE | libc::MS_REC)?;
         }
         change(tree, attachment.finish.attributes, slots)?;
+        return finish(tree, &attachment.finish, slots);
     }
-    finish(tree, &attachment.finish, slots)
+    finish_with(tree, Attributes::default(), &attachment.finish.propagation, attachment.finish.keep, slots)
+}
+
+fn is_changed(attachment: &Attachment) -> bool {
+    let Finish { attributes, recursive, propagation, .. } = &attachment.finish;
+    attachment.slave || !attributes.is_empty() || !recursive.is_empty() || !propagation.is_empty()
+}
+
+/// What keeps the container from the host, while nobody can see the tree. A mount that comes on a shared one becomes shared
+/// itself, so that how it propagates is said again once it is there.
+fn protect(tree: RawFd, finish: &Finish, slots: &Slots) -> Effect {
+    change(tree, finish.attributes, slots)?;
+    if !finish.recursive.is_empty() {
+        let Attributes { set, clear } = finish.recursive;
+        mount::mount_setattr(tree, Change { set, clear, ..Change::default() }, true)?;
+    }
+    let cuts = |flags: &&u64| matches!(**flags & !libc::MS_REC, libc::MS_SLAVE | libc::MS_PRIVATE);
+    finish.propagation.iter().take_while(cuts).try_for_each(|flags| propagate(tree, *flags, slots))
 }
 
 /// A directory goes on a directory and a file on a file. The kernel says ENOTDIR or EINVAL by its age; engines look for

@@ -1,6 +1,8 @@
 //! Mounts of a container that runs, found and taken off. Its processes change what is mounted meanwhile, so that a path
 //! is good for finding a mount and never for taking one off.
 
+use std::os::fd::RawFd;
+
 use nix::errno::Errno;
 
 use super::super::Place;
@@ -30,15 +32,15 @@ pub(super) fn find(place: &Place, slots: &mut Slots) -> Effect {
 }
 
 /// Takes off the mount that a descriptor stands for. umount2(2) goes up to what is stacked on it; that is mounted on this
-/// one and would go with it, so it is asked until the kernel says that this one is no longer there (EINVAL).
+/// one and would go with it, so it is asked until the kernel says that this one is no longer there.
 pub(super) fn detach(mount: Slot, lenient: bool, slots: &mut Slots) -> Effect {
     let Some(fd) = slots.take(mount) else {
         return if lenient { Ok(()) } else { Err(Trouble::new(Call::None, Errno::EBADF)) };
     };
-    for stacked in 0..STACKED {
+    for _ in 0..STACKED {
         match detach_top(fd, slots) {
             Ok(()) => {}
-            Err(Trouble { errno: Errno::EINVAL, .. }) if lenient || stacked > 0 => {
+            Err(Trouble { errno: Errno::EINVAL, .. }) if lenient || !is_attached(fd) => {
                 file::close(fd);
                 return Ok(());
             }
@@ -48,8 +50,16 @@ pub(super) fn detach(mount: Slot, lenient: bool, slots: &mut Slots) -> Effect {
     Err(Trouble::new(Call::Umount, Errno::EBUSY))
 }
 
-fn detach_top(fd: i32, slots: &Slots) -> Effect {
-    if !file::fstat(fd)?.is_dir() {
+/// EINVAL is also what umount2(2) says of a mount that is locked (mount_namespaces(7)). A copy can be taken only of what is
+/// attached, and of that unless it is unbindable: so the host asks for the mount once more before it forgets it.
+fn is_attached(fd: RawFd) -> bool {
+    mount::open_tree(fd, c"", true, true).map(file::close).is_ok()
+}
+
+/// Through /proc/self/fd where that is at hand: a working directory takes the right to search it, which the container's root
+/// needn't have in a source of the host's.
+fn detach_top(fd: RawFd, slots: &Slots) -> Effect {
+    if slots.find(Slot::SELF_FD).is_some() || !file::fstat(fd)?.is_dir() {
         let link = Digits::decimal(fd as u32);
         return legacy::in_self_fd(slots, || mount::detach_linked(link.as_cstr()));
     }

@@ -10,8 +10,9 @@ use super::{apply, apply_host};
 use crate::host::Host;
 use crate::plan::{Op, Step};
 use crate::request::{Mode, Request};
+use crate::rootfs::options::Attributes;
 use crate::rootfs::plan::{CgroupDir, RootfsPlan, plan_rootfs};
-use crate::rootfs::{hint, reason, render};
+use crate::rootfs::{Attachment, Finish, Target, TargetKind, hint, reason, render};
 use crate::slots::{Slot, SlotCounter, Slots};
 use crate::sys::fork_test::{allocations, in_namespaces, is_root, may_map, mounts, open_descriptors};
 use crate::sys::{file, kernel};
@@ -901,4 +902,45 @@ fn control_groups_that_a_user_namespace_may_not_mount_are_bound() {
         assert_eq!(result, "ok", "gaps {gaps}, gone {gone}");
     }
     fs::remove_dir(own).unwrap();
+}
+
+/// Whoever is in the container already could use it in between.
+#[test]
+fn a_mount_that_can_t_be_protected_is_never_there() {
+    if !is_root("a_mount_that_can_t_be_protected_is_never_there") {
+        return;
+    }
+    /// None of the kernel's, so that it refuses the call.
+    const NO_FLAG: u64 = 1 << 40;
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["source", "root", "root/target"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let path = |name: &str| std::ffi::CString::new(dir.path().join(name).to_str().unwrap()).unwrap();
+    let result = in_namespaces(libc::CLONE_NEWNS, None, || {
+        let mut counter = SlotCounter::default();
+        let tree = counter.take();
+        let mut slots = Slots::with_room(counter.len());
+        slots.put(tree, crate::sys::mount::open_tree(libc::AT_FDCWD, &path("source"), true, true).unwrap());
+        let root = crate::sys::path::open(libc::AT_FDCWD, &path("root"), libc::O_PATH, 0).unwrap();
+        slots.put(Slot::ROOTFS, root);
+        let recursive = Attributes { set: NO_FLAG, clear: 0 };
+        let target = Target { path: c"/target".into(), follow: true, kind: TargetKind::Usual };
+        let attachment = Attachment {
+            tree,
+            source: path("source"),
+            recursive: true,
+            slave: false,
+            target,
+            finish: Finish { recursive, ..Finish::default() },
+            copy_symlink: false,
+            live: true,
+        };
+        let before = mounts();
+        let attached = apply(&crate::rootfs::Op::AttachTree(Box::new(attachment)), &mut slots);
+        assert_eq!(attached.unwrap_err().call, crate::fault::Call::MountSetattr);
+        assert_eq!(mounts(), before);
+        "ok".into()
+    });
+    assert_eq!(result, "ok");
 }

@@ -227,8 +227,8 @@ impl Planner<'_> {
             slot,
         };
         let finish = self.finish(index, options, &target, "");
-        let attachment =
-            Attachment { tree: slot, source, recursive: false, slave: false, target, finish, copy_symlink: false };
+        let (recursive, slave, copy_symlink, live) = (false, false, false, self.live.is_some());
+        let attachment = Attachment { tree: slot, source, recursive, slave, target, finish, copy_symlink, live };
         let take = Step::new(Op::TakeTree(Box::new(tree)), field.clone());
         if self.live.is_some() && self.takes_sources_early() { &mut self.plan.host } else { &mut self.plan.mount }
             .push(take);

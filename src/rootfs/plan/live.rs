@@ -83,6 +83,7 @@ impl LivePlan {
             target: fs.target.clone(),
             finish,
             copy_symlink: false,
+            live: true,
         };
         // A user namespace gets these only where another one can be seen whole (mount_too_revealing in the kernel): the
         // container's own has masked paths.

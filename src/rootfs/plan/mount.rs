@@ -204,7 +204,8 @@ impl Planner<'_> {
         let finish = self.finish(index, &options, &target, "");
         let copy_symlink = options.copy_symlink;
         let slave = early && !self.shares_with_host();
-        let attachment = Attachment { tree: slot, source, recursive, slave, target, finish, copy_symlink };
+        let live = self.live.is_some();
+        let attachment = Attachment { tree: slot, source, recursive, slave, target, finish, copy_symlink, live };
         self.plan.mount.push(Step::new(Op::AttachTree(Box::new(attachment)), field));
     }
 

@@ -47,6 +47,7 @@ impl Planner<'_> {
             target: Target { path, follow: true, kind: TargetKind::Usual },
             finish: Finish { attributes: Attributes { set: RESTRICTED, clear: 0 }, ..Finish::default() },
             copy_symlink: false,
+            live: false,
         };
         self.plan.mount.push(Step::new(Op::AttachTree(Box::new(attachment)), field));
     }
