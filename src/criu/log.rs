@@ -35,7 +35,7 @@ const OTHER_FILE: &str =
     "a file is another than on the dump: standard output that led to a file must lead to it again, as by `1<>FILE`";
 
 /// Parts of criu's error texts, and the next step.
-const HINTS: [(&str, &str); 20] = [
+const HINTS: [(&str, &str); 21] = [
     (
         "Connected TCP socket",
         "the container has TCP connections: --tcp-established keeps them, on the dump and on the restore",
@@ -70,6 +70,7 @@ const HINTS: [(&str, &str); 20] = [
         "iptables",
         "criu locks the network by iptables (or nftables): install it, or give the option network-lock in criu's configuration file",
     ),
+    ("vdso: Unexpected", "this criu is older than the kernel and doesn't understand it: a newer one does; see --criu"),
     (
         "userfaultfd",
         "lazy pages take userfaultfd(2): see the sysctl vm.unprivileged_userfaultfd and CONFIG_USERFAULTFD",
