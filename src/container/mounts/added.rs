@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn with_any_the_record_of_one_that_is_gone_is_in_nobodys_way() {
         let known = Added { gone: true, ..added(1, "/a") };
-        let chosen = choose(&[known.clone()], &[mounted(1, "/a")], &asked(&["/a"]), true).unwrap();
+        let chosen = choose(std::slice::from_ref(&known), &[mounted(1, "/a")], &asked(&["/a"]), true).unwrap();
         assert_eq!((ids(&chosen), chosen.gone.len(), chosen.forgotten.len()), (vec![1], 0, 1));
         let chosen = choose(&[known], &[], &asked(&["/a"]), true).unwrap();
         assert_eq!((ids(&chosen).len(), chosen.gone.len()), (0, 1));
