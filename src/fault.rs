@@ -66,6 +66,17 @@ impl Trouble {
     }
 }
 
+/// In which way a fault that a test asked for shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injected {
+    /// The step returns this error.
+    Errno(Errno),
+    /// The process dies, as by the kernel's memory killer.
+    Kill,
+    /// The process stops, as by the SIGSTOP of somebody who sees it.
+    Stop,
+}
+
 /// What an effect returns.
 pub type Effect<T = ()> = Result<T, Trouble>;
 

@@ -161,6 +161,9 @@ fn who_watches_from_inside_sees_nothing_of_the_host(sb: &Sandbox) {
     assert_eq!(loot["traced"], 0, "{loot}");
 }
 
+/// Who scans says of whom he has: of a process, all of it, that was there until the end. So that there is somebody to be
+/// scanned whoever mounts is stopped once at each of its steps.
+///
 /// CVE-2016-9962: with CAP_SYS_PTRACE and without a user namespace one may look at any process in there: what comes in to mount a procfs
 /// has no root, working directory or descriptor of the host by then, beside the sources that the container gets.
 fn who_may_trace_all_finds_no_way_to_the_host(sb: &Sandbox) {
@@ -171,7 +174,7 @@ fn who_may_trace_all_finds_no_way_to_the_host(sb: &Sandbox) {
     let host = sb.dir().display();
     let script = format!(
         "echo ready; while [ ! -e /tmp/stop ]; do for p in /proc/[2-9]* /proc/1?*; do for d in $p/root $p/cwd $p/fd/*; do \
-         for up in . .. ../.. ../../..; do [ -e $d/$up{host} ] && echo found $d/$up; done; done; done; done; echo done"
+         for up in . .. ../.. ../../..; do [ -e $d/$up{host} ] && echo found $d/$up; done; done; [ -e $p/root/. ] && : > /tmp/seen; done; done; echo done"
     );
     let bundle = bundle.args(["sh", "-c", &script]).build();
     let (mut prowler, id) = sb.run_in_background(&bundle, &[]);
@@ -185,6 +188,22 @@ fn who_may_trace_all_finds_no_way_to_the_host(sb: &Sandbox) {
         .ok();
         remove(sb, &id, &["/p", "/m", "/f"]).ok();
     }
+    let seen = bundle.in_rootfs("/tmp/seen");
+    let mounts = [format!("source={source},target=/m"), format!("source={source}/file,target=/f")];
+    let mut held = Vec::new();
+    for step in 0..100 {
+        let flags = mounts.iter().map(String::as_str).chain(["type=proc,target=/p"]);
+        let flags = flags.flat_map(|mount| ["--mount", mount]);
+        let _ = fs::remove_file(&seen);
+        let call = sb.call(["mounts", "add", &id]).args(flags).global(&["--patience", "500"]);
+        if call.global(&["--fault", &format!("stage_two:{step}:stop")]).output().code == 0 {
+            break;
+        }
+        held.push(seen.exists());
+    }
+    let first = held.iter().position(|seen| *seen).expect("nobody was ever seen");
+    assert!(held[first..].iter().all(|seen| *seen), "from the first on who is in there is seen: {held:?}");
+    assert!(held.len() - first > 3, "{held:?}");
     fs::write(bundle.in_rootfs("/tmp/stop"), "").unwrap();
     assert_eq!(prowler.lines.next_line().as_deref(), Some("done"));
     assert_eq!(prowler.wait(), 0);

@@ -22,6 +22,7 @@ pub const CASES: &[Case] = cases![anyone:
     what_is_nested_stacked_or_named_twice_goes_at_once,
     with_any_a_stale_record_is_in_nobody_s_way,
     what_the_container_s_root_may_not_search_goes_as_well,
+    a_file_of_the_host_has_no_say_in_what_is_meant,
     what_is_locked_stays_and_is_said_to,
     a_deleted_container_takes_its_mounts_along,
 ];
@@ -231,4 +232,19 @@ fn what_is_locked_stays_and_is_said_to(sb: &Sandbox) {
     assert_eq!(places(&container), before);
     remove(sb, &container.id, &["/m"]).ok();
     assert_eq!(places(&container).len(), before.len() - 2);
+}
+
+fn a_file_of_the_host_has_no_say_in_what_is_meant(sb: &Sandbox) {
+    let list = sb.path("list.json");
+    fs::write(&list, "[{\"destination\": \"/a\"}]").unwrap();
+    let list = list.to_str().unwrap();
+    let bundle = sb.bundle().mount(json!({"destination": list, "type": "tmpfs", "source": "tmpfs"}));
+    let container = sb.started(&bundle.tool(["pause"]).build());
+    add(sb, &container.id, &["type=tmpfs,target=/a"]).ok();
+    remove(sb, &container.id, &[list]).fails_with(&["TARGET", "was not added"]);
+    assert_eq!(added(sb, &container.id), ["/a"]);
+    remove(sb, &container.id, &["--any", list]).ok();
+    // Nothing is there any more.
+    remove(sb, &container.id, &[list]).ok();
+    assert!(added(sb, &container.id).is_empty());
 }

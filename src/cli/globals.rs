@@ -11,10 +11,9 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use nix::errno::Errno;
 
 use crate::error::Error;
-use crate::fault::Stage;
+use crate::fault::{Injected, Stage};
 use crate::host::{self, Host};
 use crate::log;
-use crate::process::init::Injected;
 use crate::request::CgroupDriver;
 use crate::sys::kernel;
 

@@ -18,6 +18,7 @@ use crate::error::{Doing, Error, Result, Violation, Warning};
 use crate::fault::Call;
 use crate::field::Field;
 use crate::host::Host;
+use crate::host::mountinfo::top;
 use crate::log::Log;
 use crate::plan::mounts::{Visited, plan_add, plan_remove, plan_retreat, refuse_shared_mounts};
 use crate::plan::{Plan, Step};
@@ -178,7 +179,7 @@ fn remove(
     let (added, mounted) = (entrance.added()?, entrance.mounted()?);
     let (asked, of_file) = match early {
         Some(wanted) => (targets_in(&wanted), Some(wanted)),
-        None => targets(&args.what, &added)?,
+        None => targets(&args.what, &added, &mounted)?,
     };
     let refused = |found: Vec<Violation>| match &of_file {
         Some(Wanted { bytes: Some(bytes), .. }) => Error::Violations(lenient::with_lines(bytes, found)),
@@ -204,9 +205,10 @@ fn remove(
 }
 
 /// The places that a command line names: targets, or a file with their mounts.
-fn targets(words: &[OsString], added: &[Added]) -> Result<(Vec<Asked>, Option<Wanted>)> {
+fn targets(words: &[OsString], added: &[Added], mounted: &[Mounted]) -> Result<(Vec<Asked>, Option<Wanted>)> {
     if let [word] = words {
-        let is_target = added.iter().any(|added| added.destination() == cleaned(Path::new(word)));
+        let place = cleaned(Path::new(word));
+        let is_target = top(mounted, &place).is_some() || added.iter().any(|added| added.destination() == place);
         if !is_target && names_a_list(Path::new(word)) {
             let wanted = Wanted::read_file(word)?;
             return Ok((targets_in(&wanted), Some(wanted)));
@@ -222,7 +224,8 @@ fn targets(words: &[OsString], added: &[Added]) -> Result<(Vec<Asked>, Option<Wa
     Ok((words.iter().map(asked).collect::<Result<_>>()?, None))
 }
 
-/// An absolute path may be one of the container's that the host has as well: it is a file of mounts if it begins as one.
+/// An absolute path may be one of the container's that the host has as well: where nothing is mounted there, and none was, it
+/// is a file of mounts if it begins as one. No file of the host decides which mount is meant.
 fn names_a_list(word: &Path) -> bool {
     let begins = |bytes: Vec<u8>| bytes.trim_ascii_start().first() == Some(&b'[');
     word.is_file() && bundle::read_json(word).is_ok_and(begins)

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 
-use crate::fault::{Call, DETAIL, Effect, Fault, Stage, Trouble};
+use crate::fault::{Call, DETAIL, Effect, Fault, Injected, Stage, Trouble};
 use crate::plan::{Op, Plan, Point, Step};
 use crate::process::apply::{self, Outcome};
 use crate::process::page::Page;
@@ -21,17 +21,6 @@ use crate::sys::exec::Image;
 use crate::sys::seccomp::{self, Instruction};
 use crate::sys::{descriptor, file, kernel, mount, path};
 use crate::{cgroups, namespaces, rootfs};
-
-/// In which way a fault that a test asked for shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Injected {
-    /// The step returns this error.
-    Errno(Errno),
-    /// The process dies, as by the kernel's memory killer.
-    Kill,
-    /// The process stops, as by the SIGSTOP of somebody who sees it.
-    Stop,
-}
 
 /// A fault that a test asked for, at this step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

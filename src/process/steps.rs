@@ -4,9 +4,9 @@
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
-use crate::fault::{Call, Effect, Stage, Trouble};
+use crate::fault::{Call, Effect, Injected, Stage, Trouble};
 use crate::plan::{Op, Plan, Step};
-use crate::process::init::{Injected, Injection};
+use crate::process::init::Injection;
 use crate::process::report::{self, Told};
 use crate::slots::Slots;
 use crate::{cgroups, namespaces, process, rootfs};

@@ -160,11 +160,13 @@ fn parent<'m>(mounted: &'m [Mounted], one: &Mounted) -> Option<&'m Mounted> {
 fn refusal(target: &std::path::Path, is_mounted: bool, field: &Field) -> Violation {
     let why = match is_mounted {
         _ if target.as_os_str() == "/" => "the root file system can't be unmounted".to_owned(),
-        true => format!("what is mounted on {} was not added by `mounts add`", target.display()),
+        true => format!("what is mounted on {} was not added by `mounts add`, or is not on record", target.display()),
         false => format!("nothing is mounted on {}", target.display()),
     };
     let hint = match is_mounted {
-        true => "it is of config.json, or the container's own: --any takes it off nonetheless",
+        true => {
+            "it is of config.json, the container's own, or of a `mounts add` all of whose processes were killed: --any takes it off nonetheless"
+        }
         false => "`corten mounts list` shows what is",
     };
     Violation::new(field.clone(), why).hint(hint)

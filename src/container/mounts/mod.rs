@@ -2,7 +2,8 @@
 //! container's directory, in `mounts.json`.
 //!
 //! Holds the container's lock while it changes anything. All is mounted and on record, or nothing is: the child that mounts
-//! hands every mount over before it attaches it, takes all off again when it fails, and for one that is killed another does.
+//! hands every mount over before it attaches it, takes all off again when it fails, and for one that is killed, or takes too
+//! long, another does. Only who kills both the child and its caller leaves mounts that are on no record.
 
 mod added;
 
@@ -27,6 +28,7 @@ use crate::plan::{self, Op, Plan};
 use crate::process::Op as ProcessOp;
 use crate::process::init::Injection;
 use crate::process::launch::{self, Announced, Failure, Launch, Launched, Milestone, Who};
+use crate::sys::file::MountId;
 use crate::sys::{file, mount, wait};
 
 pub use crate::host::mountinfo::Mounted;
@@ -69,8 +71,12 @@ impl Held<'_> {
 
     /// Whether a mount is in the container, by the number that is never given again; `None` where the kernel can't tell.
     fn is_there(&self, added: &Added) -> Option<bool> {
+        self.holds(added.unique)
+    }
+
+    fn holds(&self, unique: Option<u64>) -> Option<bool> {
         let namespace = std::fs::File::open(format!("/proc/{}/ns/mnt", self.pid)).ok()?;
-        mount::is_in(namespace.as_raw_fd(), added.unique?)
+        mount::is_in(namespace.as_raw_fd(), unique?)
     }
 
     fn new(record: &Record, status: Status) -> Result<Held<'_>> {
@@ -230,6 +236,19 @@ impl Entrance {
         })
     }
 
+    /// None of these mounts is there any more, once all is taken back.
+    fn require_none(&self, known: &[MountId]) -> Result {
+        let (held, mounted) = (self.held()?, self.mounted()?);
+        let there = |known: &&MountId| match held.holds(known.unique) {
+            Some(there) => there,
+            None => mounted.iter().any(|mounted| mounted.id == known.id),
+        };
+        match known.iter().find(there) {
+            Some(known) => Err(Error::WrongStatus(format!("mount {} of the container can't be taken off", known.id))),
+            None => Ok(()),
+        }
+    }
+
     /// The kernel has one word for a mount that is gone and one that is locked.
     fn require_gone(&self, chosen: &Chosen) -> Result {
         let mounted = self.mounted()?;
@@ -294,7 +313,11 @@ impl Entrance {
             pid.into_iter().for_each(end);
         }
         if !mounts.is_empty() && !gone(&self.record).unwrap_or(false) {
-            let back = self.launch(&retreat(plan), mounts, &[], &mut |_| Ok(()));
+            let known: Vec<_> = mounts.iter().filter_map(|one| file::mount_id(one.mount.as_raw_fd()).ok()).collect();
+            let back = self.launch(&retreat(plan), mounts, &[], &mut |milestone| match milestone {
+                Milestone::Mounted(_) => self.require_none(&known),
+                Milestone::Born(_) | Milestone::Settled => Ok(()),
+            });
             if let Err(Failure { error, pid, .. }) = back {
                 pid.into_iter().for_each(end);
                 let text = format!("what was mounted before may still be: {error}");

@@ -123,7 +123,7 @@ pub(super) fn attach_tree(attachment: &Attachment, slots: &mut Slots) -> Effect 
         change(tree, attachment.finish.attributes, slots)?;
         return finish(tree, &attachment.finish, slots);
     }
-    finish_with(tree, Attributes::default(), &attachment.finish.propagation, attachment.finish.keep, slots)
+    finish_with(tree, Attributes { set: 0, clear: 0 }, &attachment.finish.propagation, attachment.finish.keep, slots)
 }
 
 fn is_changed(attachment: &Attachment) -> bool {
