@@ -89,8 +89,10 @@ pub fn restore(store: &mut Store, restoration: &Restoration, warnings: &mut Vec<
         Err(error) => {
             // criu ends what it has begun. What it had finished, or was in the middle of when it died, is ours to end: the
             // processes that it has made are corten's children.
-            let made = children().into_iter().filter(|pid| !others.contains(pid));
-            made.for_each(wait::kill_and_reap);
+            let recorded = record.init.filter(|init| init.alive().unwrap_or(false)).map(|init| init.pid);
+            let mut made: Vec<i32> = children().into_iter().filter(|pid| !others.contains(pid)).collect();
+            made.extend(recorded.filter(|pid| !made.contains(pid)));
+            made.into_iter().for_each(wait::kill_and_reap);
             // Somebody was faster: what there is under the unit's name is theirs.
             if matches!(error, Error::Systemd { trouble: SystemdTrouble::Taken, .. }) {
                 record.group = Group::default();
