@@ -227,6 +227,11 @@ impl Coming<'_, '_> {
             let log = restoration.work.join("restore.log");
             return Err(service::failure("restore the container", answer.as_ref(), &log));
         };
+        // A criu that doesn't stop at those points has left it to us.
+        if self.record.creating {
+            self.record.init = Some(Init::probe(pid)?);
+            self.settle(&steps)?;
+        }
         Ok((pid, self.terminal))
     }
 
