@@ -24,6 +24,7 @@ pub const CASES: &[Case] = cases![anyone:
     an_architecture_that_the_profile_has_is_open,
     the_default_has_its_own_errno,
     a_profile_that_forbids_getcwd_is_no_obstacle,
+    a_profile_that_forbids_faccessat2_is_no_obstacle,
     small_limits_are_no_obstacle,
     hooks_in_the_container_run_under_the_filter,
     flags_are_taken_and_an_unknown_one_is_refused,
@@ -193,6 +194,15 @@ fn a_profile_that_forbids_getcwd_is_no_obstacle(sb: &Sandbox) {
         let bundle = sb.bundle().set("/process/noNewPrivileges", no_new_privileges).set("/process/cwd", "/tmp");
         let call = format!("{} 0 0", libc::SYS_getcwd);
         assert_eq!(outcomes(sb, bundle, &profile, &[call]), ["EPERM"]);
+    }
+}
+
+/// The program is looked for under the filter. Profiles that name a call newer than faccessat2 and not that one give it their
+/// default, EPERM: that of runtime-tools does.
+fn a_profile_that_forbids_faccessat2_is_no_obstacle(sb: &Sandbox) {
+    for forbidden in [&["faccessat2"][..], &["faccessat2", "access", "faccessat"]] {
+        let profile = but(json!([{"names": forbidden, "action": "SCMP_ACT_ERRNO"}]));
+        assert_eq!(outcome(sb, &profile, libc::SYS_faccessat2), "EPERM");
     }
 }
 

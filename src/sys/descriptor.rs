@@ -129,16 +129,23 @@ pub fn stat_path(path: &CStr) -> Effect<libc::stat> {
     Ok(stat)
 }
 
-/// Whether the caller's effective ids may execute `path` (faccessat2(2), else access(2) by effective ids in libc).
+/// Whether the caller's effective ids may execute `path` (faccessat2(2), else access(2), by the real ids, which are the same
+/// here).
+///
+/// The kernel has no EPERM for X_OK (access(2)): it is the answer of a seccomp filter that lacks the call, as that of
+/// runtime-tools' default config lacks faccessat2. Where both calls are closed, execve has the only word.
 pub fn may_execute(path: &CStr) -> Effect {
+    let closed = |trouble: &Trouble| [Errno::ENOSYS, Errno::EPERM].contains(&trouble.errno);
     // SAFETY: the path is NUL-terminated.
     let result =
         unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) };
     match check(result, Call::Access) {
-        Err(trouble) if trouble.errno == Errno::ENOSYS => {
-            // SAFETY: the path is NUL-terminated.
-            check_int(unsafe { libc::access(path.as_ptr(), libc::X_OK) }, Call::Access).map(drop)
-        }
+        Err(trouble) if closed(&trouble) => {}
+        other => return other.map(drop),
+    }
+    // SAFETY: the path is NUL-terminated.
+    match check_int(unsafe { libc::access(path.as_ptr(), libc::X_OK) }, Call::Access) {
+        Err(trouble) if closed(&trouble) => Ok(()),
         other => other.map(drop),
     }
 }
