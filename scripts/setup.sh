@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh build|test|fuzz|vm|bench...   installs what is missing of the packages that building, testing (here, by fuzzing,
-# in virtual machines) or measuring needs.
+# setup.sh build|test|conformance|fuzz|vm|bench...   installs what is missing of the packages that building, testing (here, by
+# runtime-tools' programs, by fuzzing, in virtual machines) or measuring needs.
 #
 # Each need is checked by looking for the thing itself (a program, a library, a toolchain of the right version), so the
 # script is quick when nothing is missing, and a machine that got its tools in another way is left alone. Packages are
@@ -19,6 +19,8 @@ need() { # PACKAGE COMMAND...: the package is missing when the command fails
 has_static_libc() { [ -e "$(gcc -print-file-name=libc.a)" ] && [ -e /usr/include/stdio.h ]; }
 has_static_libseccomp() { [ -e "${LIBSECCOMP_LIB_PATH:-/usr/lib/$machine-linux-gnu}/libseccomp.a" ]; }
 has_static_busybox() { busybox true && ! ldd "$(command -v busybox)"; }
+
+has_go() { PATH="$PATH:/usr/local/go/bin" go version; }
 
 # The name of Debian's toolchain: Debian 13 has a new enough `rustc`; Debian 12's own is too old, but its security
 # archive carries the toolchain that browsers are built with, as `rustc-web`. Programs have the usual names in both.
@@ -64,6 +66,11 @@ for purpose in "$@"; do
             "$here/cargo.sh" fmt --version >/dev/null 2>&1 && "$here/cargo.sh" clippy --version >/dev/null 2>&1 || lint_missing=yes
         fi
         ;;
+    conformance)
+        need golang-go has_go
+        need runc runc --version
+        need crun crun --version
+        ;;
     fuzz)
         need g++ c++ --version
         # From crates.io, so it needs no root; without it the fuzzers are left out by name.
@@ -87,7 +94,7 @@ for purpose in "$@"; do
         need crun crun --version
         ;;
     *)
-        echo "setup.sh: unknown purpose: $purpose (build, test, fuzz, vm and bench are known)" >&2
+        echo "setup.sh: unknown purpose: $purpose (build, test, conformance, fuzz, vm and bench are known)" >&2
         exit 2
         ;;
     esac
