@@ -112,6 +112,7 @@ fn run(request: &Request) -> Result<bool, String> {
     // Containers with a user namespace have to reach their root file system.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(dir.path(), open).map_err(|error| error.to_string())?;
+    stage::sweep();
     let mut columns: Vec<Column> = request.runtimes.iter().map(|(name, path)| column(name, path)).collect();
     for program in &programs {
         for ((name, path), column) in request.runtimes.iter().zip(&mut columns) {

@@ -24,6 +24,8 @@ use crate::tap::End;
 const NONE: Option<&str> = None;
 /// Exit code of a stage that couldn't be set up; no program ends with it.
 const BROKEN: u8 = 99;
+/// The driver's groups in the hierarchies; its pid follows.
+const PREFIX: &str = "corten-conformance-";
 
 /// A mounted hierarchy of control groups.
 struct Hierarchy {
@@ -92,7 +94,7 @@ impl Place {
         fs::write(dir.join("runtime"), script)?;
         fs::set_permissions(dir.join("runtime"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         for hierarchy in hierarchies() {
-            let group = hierarchy.own.join(format!("corten-conformance-{}", std::process::id()));
+            let group = hierarchy.own.join(format!("{PREFIX}{}", std::process::id()));
             fs::create_dir(&group)?;
             place.groups.push(group.clone());
             // A new cpuset is empty, and takes no process.
@@ -133,6 +135,19 @@ impl Drop for Place {
         }
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("conformance: {} is left behind: {error}", self.dir.display());
+        }
+    }
+}
+
+/// Removes the groups that a driver left which was killed itself: their names have its pid.
+pub fn sweep() {
+    for hierarchy in hierarchies() {
+        for item in fs::read_dir(&hierarchy.own).into_iter().flatten().flatten() {
+            let name = item.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            if pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists()) {
+                let _ = remove_group(&item.path());
+            }
         }
     }
 }
