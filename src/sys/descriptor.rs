@@ -129,8 +129,8 @@ pub fn stat_path(path: &CStr) -> Effect<libc::stat> {
     Ok(stat)
 }
 
-/// Whether the caller's effective ids may execute `path` (faccessat2(2), else access(2), by the real ids, which are the same
-/// here).
+/// Whether the caller's effective ids may execute `path` (faccessat2(2), else access(2): by the real ids, which are the
+/// same here).
 ///
 /// The kernel has no EPERM for X_OK (access(2)): it is the answer of a seccomp filter that lacks the call, as that of
 /// runtime-tools' default config lacks faccessat2. Where both calls are closed, execve has the only word.
