@@ -3,6 +3,10 @@
 //!
 //! Exit code 0: nothing failed that isn't known, and nothing passed that is known to fail; 1: something did; 2: not run.
 
+#[path = "../integration/apart.rs"]
+mod apart;
+#[path = "../integration/groups.rs"]
+mod groups;
 mod known;
 mod stage;
 mod table;

@@ -20,15 +20,12 @@ set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 # shellcheck source=integration/vm/where.sh
 . "$here/where.sh"
+# shellcheck source=integration/mirror.sh
+. "$here/../mirror.sh"
 suite=trixie # of the guest's user space and of QEMU
 
 die() { echo "build.sh: $*" >&2; exit 1; }
 say() { echo "build.sh: $*"; }
-
-mirror_of_host() {
-    { sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources
-      sed -nE 's/^deb +(\[[^]]*\] +)?([^ ]+).*/\2/p' /etc/apt/sources.list; } 2>/dev/null | head -n 1 || :
-}
 
 kernels=() force='' refresh='' extra=''
 while [ $# -gt 0 ]; do

@@ -1,0 +1,225 @@
+//! Podman and buildah, with the driver cgroupfs and no daemon.
+
+use std::fs;
+
+use crate::call::{call, call_with};
+use crate::cli::{self, IMAGE};
+use crate::scenario::{Engine, Scenario, World, scenarios, skip, until};
+
+pub const ENGINE: Engine = Engine {
+    name: "podman",
+    program: "podman",
+    start,
+    scenarios: &[
+        ("basics", cli::basics::SCENARIOS),
+        ("streams", cli::streams::SCENARIOS),
+        ("exec", cli::exec::SCENARIOS),
+        ("life", cli::life::SCENARIOS),
+        ("limits", cli::limits::SCENARIOS),
+        ("surroundings", cli::surroundings::SCENARIOS),
+        ("fleet", cli::fleet::SCENARIOS),
+        ("its own", SCENARIOS),
+    ],
+    known: &[],
+};
+
+const SCENARIOS: &[Scenario] = scenarios![
+    a_pod_shares_its_namespaces,
+    a_user_namespace_is_the_containers_own,
+    every_container_gets_ids_of_its_own,
+    a_volume_is_idmapped,
+    a_root_file_system_needs_no_image,
+    descriptors_are_handed_on,
+    a_hook_of_the_engines_is_called,
+    an_image_is_built_with_the_runtime,
+    buildah_runs_a_command_with_the_runtime,
+    a_pod_is_played_from_kubernetes_yaml,
+    the_runtime_is_the_one_that_runs,
+    a_container_outlives_its_callers,
+    a_checkpoint_is_restored,
+];
+
+/// The lines of docs/engines.md, and what this machine asks for: hard limits that its root may not raise.
+fn start(world: &World) {
+    let World { runtime, path, .. } = world;
+    fs::create_dir_all("/etc/containers").expect("a directory");
+    let containers = format!(
+        r#"[engine]
+runtime = "{runtime}"
+runtime_supports_json = ["runc", "corten"]
+runtime_supports_nocgroups = ["runc", "corten"]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+
+[engine.runtimes]
+{runtime} = ["{path}"]
+
+[containers]
+default_ulimits = ["nofile=1024:1024"]
+"#
+    );
+    fs::write("/etc/containers/containers.conf", containers).expect("containers.conf");
+    fs::write("/etc/containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)
+        .expect("policy.json");
+    // Podman 5 warns of version 1 with every call.
+    // SAFETY: no other thread runs yet.
+    unsafe { std::env::set_var("PODMAN_IGNORE_CGROUPSV1_WARNING", "1") };
+    fs::write("/etc/subuid", "containers:1000000:1000000\n").expect("subuid");
+    fs::write("/etc/subgid", "containers:1000000:1000000\n").expect("subgid");
+    world.cli(&["import", "--quiet", "/usr/share/engines/image.tar", IMAGE]).good();
+    assert_eq!(world.cli(&["info", "--format", "{{.Host.OCIRuntime.Name}}"]).good(), *runtime);
+}
+
+fn a_pod_shares_its_namespaces(world: &World) {
+    world.cli(&["pod", "create", "--name", "pea", "--infra-image", IMAGE, "--infra-command", "sleep 1000"]).good();
+    let one = world.start("pea1", &["--pod", "pea"], "sleep 100");
+    let two = world.start("pea2", &["--pod", "pea"], "sleep 100");
+    let links = "for n in net ipc uts; do readlink /proc/self/ns/$n; done";
+    let same = (one.exec(&[], links).good(), two.exec(&[], links).good());
+    let mounts =
+        (one.exec(&[], "readlink /proc/self/ns/mnt").good(), two.exec(&[], "readlink /proc/self/ns/mnt").good());
+    drop((one, two));
+    world.cli(&["pod", "rm", "-f", "-t", "0", "pea"]).good();
+    assert_eq!(same.0, same.1);
+    assert_ne!(mounts.0, mounts.1);
+}
+
+fn a_user_namespace_is_the_containers_own(world: &World) {
+    let flags = ["--uidmap", "0:200000:5000", "--gidmap", "0:300000:5000"];
+    let container = world.start("mapped", &flags, "id -u; cat /proc/self/uid_map; touch /tmp/mine; sleep 100");
+    container.until_it_says("200000");
+    assert!(container.logs().starts_with("0\n"), "{}", container.logs());
+    let status = fs::read_to_string(format!("/proc/{}/status", container.inspect(".State.Pid"))).expect("its process");
+    assert!(status.contains("Uid:\t200000\t") && status.contains("Gid:\t300000\t"), "{status}");
+    assert_eq!(container.exec(&[], "stat -c %u:%g /tmp/mine").good(), "0:0");
+}
+
+fn every_container_gets_ids_of_its_own(world: &World) {
+    let map = |name| world.start(name, &["--userns", "auto:size=1000"], "sleep 100");
+    let (one, two) = (map("auto1"), map("auto2"));
+    let (first, second) =
+        (one.exec(&[], "cat /proc/self/uid_map").good(), two.exec(&[], "cat /proc/self/uid_map").good());
+    assert_ne!(first, second);
+    assert!(first.ends_with(" 1000"), "{first}");
+}
+
+fn a_volume_is_idmapped(world: &World) {
+    fs::create_dir_all("/var/tmp/owned").expect("a directory");
+    let flags = ["--uidmap", "0:200000:5000", "--gidmap", "0:200000:5000", "-v", "/var/tmp/owned:/data:idmap"];
+    world.run(&flags, "touch /data/file && stat -c %u /data/file").good();
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata("/var/tmp/owned/file").expect("the file"));
+    assert_eq!(owner, 0, "root inside is root on the disk, through the mapping of the mount");
+}
+
+fn a_root_file_system_needs_no_image(world: &World) {
+    fs::create_dir_all("/var/tmp/tree").expect("a directory");
+    call(&["tar", "-xf", "/usr/share/engines/image.tar", "-C", "/var/tmp/tree"]).good();
+    assert_eq!(
+        world.cli(&["run", "--rm", "--rootfs", "/var/tmp/tree", "echo", "from a folder"]).good(),
+        "from a folder"
+    );
+}
+
+fn descriptors_are_handed_on(world: &World) {
+    let line = format!("exec 3</etc/hostname; {} run --rm --preserve-fds 1 {IMAGE} sh -c 'cat <&3'", world.program);
+    assert_eq!(call(&["bash", "-c", &line]).good(), fs::read_to_string("/etc/hostname").expect("hostname").trim_end());
+}
+
+/// oci-hooks(5): the engine puts these into config.json, the runtime calls them with the state on stdin.
+fn a_hook_of_the_engines_is_called(world: &World) {
+    fs::create_dir_all("/var/tmp/hooks").expect("a directory");
+    let hook = r#"{"version":"1.0.0","hook":{"path":"/usr/bin/tee","args":["tee","/var/tmp/hooked"]},
+        "when":{"always":true},"stages":["createRuntime"]}"#;
+    fs::write("/var/tmp/hooks/tee.json", hook).expect("a hook");
+    world.cli(&["--hooks-dir", "/var/tmp/hooks", "run", "--rm", IMAGE, "true"]).good();
+    let state: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string("/var/tmp/hooked").expect("what the hook read")).expect("a state");
+    assert!(state["pid"].as_i64().is_some_and(|pid| pid > 0) && state["bundle"].is_string(), "{state}");
+}
+
+const RECIPE: &str = "FROM busybox\nENV COLOUR=rust\nRUN echo $COLOUR >/colour && id -u >>/colour\nUSER alice\nCMD [\"cat\", \"/colour\"]\n";
+
+fn an_image_is_built_with_the_runtime(world: &World) {
+    call_with(&["podman", "build", "--quiet", "--isolation", "oci", "--pull=never", "-t", "painted", "-"], RECIPE)
+        .good();
+    let said = world.cli(&["run", "--rm", "painted"]);
+    world.cli(&["rmi", "-f", "painted"]).good();
+    assert_eq!(said.good(), "rust\n0");
+}
+
+fn buildah_runs_a_command_with_the_runtime(world: &World) {
+    let name = call(&["buildah", "from", "--pull=never", IMAGE]).good();
+    let said = call(&[
+        "buildah",
+        "run",
+        "--runtime",
+        &world.path,
+        "--isolation",
+        "oci",
+        &name,
+        "--",
+        "sh",
+        "-c",
+        "echo built; exit 4",
+    ]);
+    call(&["buildah", "rm", &name]).good();
+    assert_eq!((said.stdout.as_str(), said.code), ("built\n", 4), "{said}");
+}
+
+fn a_pod_is_played_from_kubernetes_yaml(world: &World) {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: played\nspec:\n  containers:\n  - name: main\n    image: localhost/busybox:latest\n    \
+        imagePullPolicy: Never\n    command: [sleep, '1000']\n    resources:\n      limits:\n        memory: 64Mi\n    securityContext:\n      runAsUser: 1000\n";
+    fs::write("/var/tmp/pod.yaml", pod).expect("a file");
+    let conf = "/etc/containers/containers.conf";
+    let before = fs::read_to_string(conf).expect("containers.conf");
+    fs::write(
+        conf,
+        before.replace(
+            "[engine]\n",
+            "[engine]\ninfra_image = \"localhost/busybox:latest\"\ninfra_command = \"sleep 1000\"\n",
+        ),
+    )
+    .expect("containers.conf");
+    let played = world.cli(&["kube", "play", "/var/tmp/pod.yaml"]);
+    let user = world.cli(&["exec", "played-main", "id", "-u"]);
+    let down = world.cli(&["kube", "down", "--force", "/var/tmp/pod.yaml"]);
+    fs::write(conf, before).expect("containers.conf");
+    played.good();
+    assert_eq!(user.good(), "1000");
+    down.good();
+}
+
+/// A test of the tests: the engine must not fall back to another runtime.
+fn the_runtime_is_the_one_that_runs(world: &World) {
+    let container = world.start("who", &[], "sleep 100");
+    let id = container.inspect(".Id");
+    let list = call(&[world.path.as_str(), "list", "-q"]).good();
+    assert!(list.lines().any(|line| line == id), "{} doesn't know {id}: {list}", world.path);
+}
+
+/// There is no daemon to restart: the monitor keeps a container when all of Podman's processes are gone.
+fn a_container_outlives_its_callers(world: &World) {
+    let container = world.start("alone", &[], "i=0; while true; do i=$((i+1)); echo $i; sleep 0.05; done");
+    container.until_it_says("3");
+    let parent = fs::read_to_string(format!("/proc/{}/status", container.inspect(".State.ConmonPid"))).expect("conmon");
+    assert!(parent.contains("Name:\tconmon"), "{parent}");
+    let seen = container.logs().lines().count();
+    until("it goes on", 10, || container.logs().lines().count() > seen);
+}
+
+fn a_checkpoint_is_restored(world: &World) {
+    let check = call(&["criu", "check"]);
+    if check.code != 0 {
+        skip("criu can't work here: `criu check` fails on this kernel");
+    }
+    let container =
+        world.start("frozen", &["--network", "none"], "i=0; while true; do i=$((i+1)); echo $i; sleep 0.1; done");
+    container.until_it_says("3");
+    container.call(&["container", "checkpoint"]).good();
+    assert_eq!(container.status(), "exited");
+    container.call(&["container", "restore"]).good();
+    let before = container.logs().lines().count();
+    until("it counts on", 10, || container.logs().lines().count() > before + 2);
+    let lines: Vec<u32> = container.logs().lines().filter_map(|line| line.parse().ok()).collect();
+    assert!(lines.windows(2).all(|two| two[1] == two[0] + 1), "{lines:?}");
+}
