@@ -49,7 +49,8 @@ mmdebstrap -q --mode=root --variant=minbase --include="$engines,$below,$tools" -
     "$suite" "$out/root" "deb [signed-by=$keyring] $mirror $suite main" || unable "the packages can't be fetched or unpacked"
 rm -rf "$out/root/var/cache/apt" "$out/root/var/lib/apt/lists"
 
-# The image: an own busybox with its applets, two users, and the directories that engines mount on.
+# The image: an own busybox with its applets, setarch with its libraries (a call that seccomp profiles tell apart by its
+# arguments), two users, and the directories that engines mount on.
 image=$(mktemp -d "$out/image.XXXXXX")
 trap 'rm -rf "$image"' EXIT
 mkdir -p "$image"/{bin,dev,etc,proc,root,sys,tmp,var/tmp}
@@ -57,6 +58,9 @@ chmod 755 "$image"
 chmod 1777 "$image/tmp" "$image/var/tmp"
 cp "$out/root/usr/bin/busybox" "$image/bin/busybox"
 for applet in $("$image/bin/busybox" --list); do [ "$applet" = busybox ] || ln -s busybox "$image/bin/$applet"; done
+for file in usr/bin/setarch lib64/ld-linux-x86-64.so.2 lib/x86_64-linux-gnu/libc.so.6; do
+    install -D "$out/root/$file" "$image/$file"
+done
 printf '%s\n' root:x:0:0:root:/root:/bin/sh alice:x:1000:1000::/tmp:/bin/sh >"$image/etc/passwd"
 printf '%s\n' root:x:0: alice:x:1000: audio:x:63:alice >"$image/etc/group"
 mkdir -p "$out/root/usr/share/engines"

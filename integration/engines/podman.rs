@@ -50,12 +50,13 @@ runtime_supports_json = ["runc", "corten"]
 runtime_supports_nocgroups = ["runc", "corten"]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+infra_image = "localhost/pause"
 
 [engine.runtimes]
 {runtime} = ["{path}"]
 
 [containers]
-default_ulimits = ["nofile=1024:1024"]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 "#
     );
     fs::write("/etc/containers/containers.conf", containers).expect("containers.conf");
@@ -66,12 +67,15 @@ default_ulimits = ["nofile=1024:1024"]
     unsafe { std::env::set_var("PODMAN_IGNORE_CGROUPSV1_WARNING", "1") };
     fs::write("/etc/subuid", "containers:1000000:1000000\n").expect("subuid");
     fs::write("/etc/subgid", "containers:1000000:1000000\n").expect("subgid");
-    world.cli(&["import", "--quiet", "/usr/share/engines/image.tar", IMAGE]).good();
+    let archive = "/usr/share/engines/image.tar";
+    world.cli(&["import", "--quiet", archive, IMAGE]).good();
+    // What holds the namespaces of a pod.
+    world.cli(&["import", "--quiet", "--change", "ENTRYPOINT [\"sleep\",\"100000\"]", archive, "pause"]).good();
     assert_eq!(world.cli(&["info", "--format", "{{.Host.OCIRuntime.Name}}"]).good(), *runtime);
 }
 
 fn a_pod_shares_its_namespaces(world: &World) {
-    world.cli(&["pod", "create", "--name", "pea", "--infra-image", IMAGE, "--infra-command", "sleep 1000"]).good();
+    world.cli(&["pod", "create", "--name", "pea"]).good();
     let one = world.start("pea1", &["--pod", "pea"], "sleep 100");
     let two = world.start("pea2", &["--pod", "pea"], "sleep 100");
     let links = "for n in net ipc uts; do readlink /proc/self/ns/$n; done";
@@ -166,24 +170,30 @@ fn buildah_runs_a_command_with_the_runtime(world: &World) {
     assert_eq!((said.stdout.as_str(), said.code), ("built\n", 4), "{said}");
 }
 
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: played
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: localhost/busybox:latest
+    imagePullPolicy: Never
+    command: [sleep, '1000']
+    resources:
+      limits:
+        memory: 64Mi
+    securityContext:
+      runAsUser: 1000
+";
+
 fn a_pod_is_played_from_kubernetes_yaml(world: &World) {
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: played\nspec:\n  containers:\n  - name: main\n    image: localhost/busybox:latest\n    \
-        imagePullPolicy: Never\n    command: [sleep, '1000']\n    resources:\n      limits:\n        memory: 64Mi\n    securityContext:\n      runAsUser: 1000\n";
-    fs::write("/var/tmp/pod.yaml", pod).expect("a file");
-    let conf = "/etc/containers/containers.conf";
-    let before = fs::read_to_string(conf).expect("containers.conf");
-    fs::write(
-        conf,
-        before.replace(
-            "[engine]\n",
-            "[engine]\ninfra_image = \"localhost/busybox:latest\"\ninfra_command = \"sleep 1000\"\n",
-        ),
-    )
-    .expect("containers.conf");
+    fs::write("/var/tmp/pod.yaml", POD).expect("a file");
     let played = world.cli(&["kube", "play", "/var/tmp/pod.yaml"]);
     let user = world.cli(&["exec", "played-main", "id", "-u"]);
-    let down = world.cli(&["kube", "down", "--force", "/var/tmp/pod.yaml"]);
-    fs::write(conf, before).expect("containers.conf");
+    let down = world.cli(&["pod", "rm", "-f", "-t", "0", "played"]);
     played.good();
     assert_eq!(user.good(), "1000");
     down.good();
