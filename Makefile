@@ -15,7 +15,7 @@ BINARY := $(OUT)/$(TARGET)/release/corten
 MADE   := $(OUT)/made
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test unit integration conformance fuzz vm vm-fast lint fmt bench man completions install uninstall clean
+.PHONY: help all build demo test unit integration conformance engines fuzz vm vm-fast lint fmt bench man completions install uninstall clean
 
 help: ## this list
 	@echo 'make TARGET, with one of'
@@ -39,7 +39,7 @@ test: ## everything a change must pass: format, lint, unit and integration tests
 
 unit: ## the unit tests alone (no root needed)
 	$(CARGO) test --locked --lib --bins \
-	    --test invariants --test golden_plans --test plan_properties --test seccomp_verdicts --test conformance_report
+	    --test invariants --test golden_plans --test plan_properties --test seccomp_verdicts --test conformance_report --test engines_verdict
 
 integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration
@@ -48,6 +48,11 @@ conformance: ## runtime-tools' validation programs: corten beside runc and crun 
 	@scripts/setup.sh build conformance
 	@oci-conformance/programs.sh
 	$(CARGO) test --locked --test conformance -- corten $(CONFORMANCE)
+
+engines: ## Podman, containerd and Docker with corten below them, and with runc (root; see integration/engines/README.md)
+	@scripts/setup.sh build engines
+	@integration/engines/build.sh
+	$(CARGO) test --locked --test engines
 
 fuzz: ## every fuzz target, each for FUZZ_SECONDS (600); what is found lies in fuzz/artifacts
 	@scripts/setup.sh build fuzz

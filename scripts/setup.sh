@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh build|test|conformance|fuzz|vm|bench...   installs what is missing of the packages that building, testing (here, by
-# runtime-tools' programs, by fuzzing, in virtual machines) or measuring needs.
+# setup.sh build|test|conformance|fuzz|engines|vm|bench...   installs what is missing of the packages that building, testing (here,
+# by runtime-tools' programs, by fuzzing, below engines, in virtual machines) or measuring needs.
 #
 # Each need is checked by looking for the thing itself (a program, a library, a toolchain of the right version), so the
 # script is quick when nothing is missing, and a machine that got its tools in another way is left alone. Packages are
@@ -87,6 +87,11 @@ for purpose in "$@"; do
         need python3 python3 --version
         need util-linux command -v unshare
         ;;
+    engines)
+        need mmdebstrap mmdebstrap --version
+        need debian-archive-keyring test -e "${ENGINES_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}"
+        need util-linux command -v flock
+        ;;
     bench)
         need busybox-static has_static_busybox
         need jq jq --version
@@ -94,7 +99,7 @@ for purpose in "$@"; do
         need crun crun --version
         ;;
     *)
-        echo "setup.sh: unknown purpose: $purpose (build, test, conformance, fuzz, vm and bench are known)" >&2
+        echo "setup.sh: unknown purpose: $purpose (build, test, conformance, fuzz, engines, vm and bench are known)" >&2
         exit 2
         ;;
     esac

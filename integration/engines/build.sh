@@ -19,9 +19,7 @@ unable() { echo "build.sh: $*"; exit 77; }
 . "$here/../mirror.sh"
 
 [ "$(id -u)" = 0 ] || unable "only root can build a root file system"
-for tool in mmdebstrap busybox; do
-    command -v $tool >/dev/null || unable "$tool is missing: scripts/setup.sh engines installs what is needed"
-done
+command -v mmdebstrap >/dev/null || unable "mmdebstrap is missing: scripts/setup.sh engines installs what is needed"
 mirror=${ENGINES_MIRROR:-$(mirror_of_host)}
 [ -n "$mirror" ] || unable "no Debian mirror found below /etc/apt; set ENGINES_MIRROR"
 keyring=${ENGINES_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}

@@ -13,19 +13,13 @@ use nix::unistd::pivot_root;
 
 use crate::apart::{self, BROKEN, Outcome};
 use crate::groups::{self, Groups};
-use crate::scenario::Report;
+use crate::report::Said;
 
 const NONE: Option<&str> = None;
 const PREFIX: &str = "corten-engines-";
 
 /// What an engine keeps its images in. Not on the machine's root, which is an overlay: none can lie on another one.
 const STORES: [&str; 4] = ["var/lib/containers", "var/lib/docker", "var/lib/containerd", "var/tmp"];
-
-/// What a machine said: each scenario's report, and why it ended early.
-pub struct Said {
-    pub reports: Vec<Report>,
-    pub broken: Option<String>,
-}
 
 /// Runs an engine's scenarios with a runtime; blocks until the machine is gone.
 pub fn run(engine: &str, name: &str, path: Option<&Path>, root: &Path, only: &[String], limit: u32) -> Said {
