@@ -34,7 +34,7 @@ tools=busybox-static,bsdutils,ca-certificates,jq,procps,docker-registry
 mkdir -p "$out"
 exec 9>"$out/.lock"
 flock 9
-stamp=$(printf '%s\n' "$suite $mirror $engines $below $tools" | cat - "$0" | sha256sum | cut -d' ' -f1)
+stamp=$(printf '%s\n' "$suite $mirror $engines $below $tools" | cat - "$0" "$here/image.sh" | sha256sum | cut -d' ' -f1)
 if [ "${1:-}" != --force ] && [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; then
     exit 0
 fi
@@ -47,22 +47,7 @@ mmdebstrap -q --mode=root --variant=minbase --include="$engines,$below,$tools" -
     "$suite" "$out/root" "deb [signed-by=$keyring] $mirror $suite main" || unable "the packages can't be fetched or unpacked"
 rm -rf "$out/root/var/cache/apt" "$out/root/var/lib/apt/lists"
 
-# The image: an own busybox with its applets, setarch with its libraries (a call that seccomp profiles tell apart by its
-# arguments), two users, and the directories that engines mount on.
-image=$(mktemp -d "$out/image.XXXXXX")
-trap 'rm -rf "$image"' EXIT
-mkdir -p "$image"/{bin,dev,etc,proc,root,sys,tmp,var/tmp}
-chmod 755 "$image"
-chmod 1777 "$image/tmp" "$image/var/tmp"
-cp "$out/root/usr/bin/busybox" "$image/bin/busybox"
-for applet in $("$image/bin/busybox" --list); do [ "$applet" = busybox ] || ln -s busybox "$image/bin/$applet"; done
-for file in usr/bin/setarch lib64/ld-linux-x86-64.so.2 lib/x86_64-linux-gnu/libc.so.6; do
-    install -D "$out/root/$file" "$image/$file"
-done
-printf '%s\n' root:x:0:0:root:/root:/bin/sh alice:x:1000:1000::/tmp:/bin/sh >"$image/etc/passwd"
-printf '%s\n' root:x:0: alice:x:1000: audio:x:63:alice >"$image/etc/group"
-mkdir -p "$out/root/usr/share/engines"
-tar -C "$image" --owner=0 --group=0 --numeric-owner -cf "$out/root/usr/share/engines/image.tar" .
+"$here/image.sh" "$out/root" "$out/root/usr/share/engines/image.tar"
 chroot "$out/root" dpkg-query -W -f '${Package} ${Version}\n' >"$out/root.manifest"
 echo "$stamp" >"$out/.stamp"
 echo "build.sh: $(du -sh "$out/root" | cut -f1) in $out/root"

@@ -1,27 +1,45 @@
 //! Podman and buildah, with the driver cgroupfs and no daemon.
 
 use std::fs;
+use std::path::Path;
 
 use crate::call::{call, call_with};
 use crate::cli::{self, IMAGE};
 use crate::scenario::{Engine, Scenario, World, scenarios, skip, until};
 
-pub const ENGINE: Engine = Engine {
-    name: "podman",
+pub const ENGINE: Engine = Engine { name: "podman", program: "podman", start, scenarios: ALL, known: &[] };
+
+/// Control groups made by systemd: for a machine that has it as its first process.
+pub const BY_SYSTEMD: Engine = Engine {
+    name: "podman-systemd",
     program: "podman",
-    start,
-    scenarios: &[
-        ("basics", cli::basics::SCENARIOS),
-        ("streams", cli::streams::SCENARIOS),
-        ("exec", cli::exec::SCENARIOS),
-        ("life", cli::life::SCENARIOS),
-        ("limits", cli::limits::SCENARIOS),
-        ("surroundings", cli::surroundings::SCENARIOS),
-        ("fleet", cli::fleet::SCENARIOS),
-        ("its own", SCENARIOS),
-    ],
+    start: |world| configure(world, Path::new("/etc/containers"), "systemd", NO_FIREWALL),
+    scenarios: ALL,
     known: &[],
 };
+
+/// An ordinary user's Podman, with control groups by the user's systemd.
+pub const ROOTLESS: Engine = Engine {
+    name: "podman-rootless",
+    program: "podman",
+    start: |world| {
+        let home = std::env::var_os("HOME").expect("a home");
+        configure(world, &Path::new(&home).join(".config/containers"), "systemd", NO_FIREWALL);
+    },
+    scenarios: ALL,
+    known: &[],
+};
+
+const ALL: &[(&str, &[Scenario])] = &[
+    ("basics", cli::basics::SCENARIOS),
+    ("streams", cli::streams::SCENARIOS),
+    ("exec", cli::exec::SCENARIOS),
+    ("life", cli::life::SCENARIOS),
+    ("limits", cli::limits::SCENARIOS),
+    ("surroundings", cli::surroundings::SCENARIOS),
+    ("fleet", cli::fleet::SCENARIOS),
+    ("its own", SCENARIOS),
+];
 
 const SCENARIOS: &[Scenario] = scenarios![
     a_pod_shares_its_namespaces,
@@ -39,34 +57,32 @@ const SCENARIOS: &[Scenario] = scenarios![
     a_checkpoint_is_restored,
 ];
 
-/// The lines of docs/engines.md, and what this machine asks for: hard limits that its root may not raise.
+/// `/etc/containers/containers.conf`, as docs/engines.md shows it.
+const CONTAINERS_CONF: &str = include_str!("containers.conf");
+
+/// The virtual machines' kernels have no tables for packets.
+const NO_FIREWALL: &str = "[network]\nfirewall_driver = \"none\"\n";
+
+/// With the driver cgroupfs, on a machine without systemd.
 fn start(world: &World) {
+    configure(world, Path::new("/etc/containers"), "cgroupfs", "");
+}
+
+/// What the tests add to CONTAINERS_CONF is what their machines ask for: no journal, no pause image in reach, and hard limits that
+/// root may not raise.
+fn configure(world: &World, place: &Path, manager: &str, more: &str) {
     let World { runtime, path, .. } = world;
-    fs::create_dir_all("/etc/containers").expect("a directory");
-    let containers = format!(
-        r#"[engine]
-runtime = "{runtime}"
-runtime_supports_json = ["runc", "corten"]
-runtime_supports_nocgroups = ["runc", "corten"]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-infra_image = "localhost/pause"
-
-[engine.runtimes]
-{runtime} = ["{path}"]
-
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-"#
-    );
-    fs::write("/etc/containers/containers.conf", containers).expect("containers.conf");
-    fs::write("/etc/containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)
-        .expect("policy.json");
+    fs::create_dir_all(place).expect("a directory");
+    let ours = CONTAINERS_CONF.replace("/usr/local/bin/corten", path).replace("corten", runtime);
+    let added =
+        format!("cgroup_manager = \"{manager}\"\nevents_logger = \"file\"\ninfra_image = \"localhost/pause\"\n");
+    let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+    let text = format!("{}\n{limits}{more}", ours.replacen("[engine]\n", &format!("[engine]\n{added}"), 1));
+    fs::write(place.join("containers.conf"), text).expect("containers.conf");
+    fs::write(place.join("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).expect("policy.json");
     // Podman 5 warns of version 1 with every call.
     // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("PODMAN_IGNORE_CGROUPSV1_WARNING", "1") };
-    fs::write("/etc/subuid", "containers:1000000:1000000\n").expect("subuid");
-    fs::write("/etc/subgid", "containers:1000000:1000000\n").expect("subgid");
     let archive = "/usr/share/engines/image.tar";
     world.cli(&["import", "--quiet", archive, IMAGE]).good();
     // What holds the namespaces of a pod.
@@ -99,6 +115,8 @@ fn a_user_namespace_is_the_containers_own(world: &World) {
 }
 
 fn every_container_gets_ids_of_its_own(world: &World) {
+    fs::write("/etc/subuid", "containers:1000000:1000000\n").expect("subuid");
+    fs::write("/etc/subgid", "containers:1000000:1000000\n").expect("subgid");
     let map = |name| world.start(name, &["--userns", "auto:size=1000"], "sleep 100");
     let (one, two) = (map("auto1"), map("auto2"));
     let (first, second) =
