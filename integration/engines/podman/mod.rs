@@ -76,7 +76,8 @@ fn configure(world: &World, place: &Path, manager: &str, more: &str) {
     let ours = CONTAINERS_CONF.replace("/usr/local/bin/corten", path).replace("corten", runtime);
     let added =
         format!("cgroup_manager = \"{manager}\"\nevents_logger = \"file\"\ninfra_image = \"localhost/pause\"\n");
-    let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+    let limits =
+        "[containers]\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
     let text = format!("{}\n{limits}{more}", ours.replacen("[engine]\n", &format!("[engine]\n{added}"), 1));
     fs::write(place.join("containers.conf"), text).expect("containers.conf");
     fs::write(place.join("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).expect("policy.json");
