@@ -26,11 +26,17 @@ impl Daemon {
     /// Starts dockerd with its log in `NAME.log`, and waits until it answers.
     #[track_caller]
     pub fn start(name: &str, socket: &'static str, flags: &[&str]) -> Daemon {
+        Daemon::start_with((builds::VARIABLE, builds::RUNTIME), name, socket, flags)
+    }
+
+    /// With this in its environment.
+    #[track_caller]
+    pub fn start_with((key, value): (&str, &str), name: &str, socket: &'static str, flags: &[&str]) -> Daemon {
         let path = format!("/var/log/engines/{name}.log");
         let log = File::options().create(true).append(true).open(&path).expect("a log");
         let mut command = Command::new("dockerd");
         command.args(["--host", &format!("unix://{socket}")]).args(flags);
-        command.env(builds::VARIABLE, builds::RUNTIME);
+        command.env(key, value);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut daemon = Daemon { process: command.spawn().expect("dockerd"), socket };
         until("dockerd answers", 40, || {

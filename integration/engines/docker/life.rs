@@ -7,7 +7,7 @@ use crate::scenario::{Scenario, World, scenarios, skip, until};
 
 pub const SCENARIOS: &[Scenario] = scenarios![
     attach_types_into_the_program,
-    attach_and_its_end_bring_the_exit_code,
+    a_created_container_is_attached_from_its_start,
     a_terminal_is_resized,
     a_terminal_of_exec_is_typed_into,
     running_out_of_memory_is_an_event,
@@ -31,9 +31,10 @@ fn attach_types_into_the_program(world: &World) {
     assert!(said.stdout.contains("got typed words"), "{said}");
 }
 
-fn attach_and_its_end_bring_the_exit_code(world: &World) {
-    let _container = world.start("read", &["-i"], "cat; exit 3");
-    let output = world.cli_with(&["attach", "read"], "through");
+fn a_created_container_is_attached_from_its_start(world: &World) {
+    world.cli(&["create", "-i", "--name", "reader", IMAGE, "sh", "-c", "cat; exit 3"]).good();
+    let output = world.cli_with(&["start", "-ai", "reader"], "through");
+    world.cli(&["rm", "-f", "reader"]).good();
     assert_eq!((output.stdout.as_str(), output.code), ("through", 3), "{output}");
 }
 
@@ -178,5 +179,5 @@ fn a_checkpoint_is_restored(world: &World) {
     world.cli(&["start", "--checkpoint", "ice", "frozen"]).good();
     until("it counts on", 10, || container.logs().lines().count() > before + 2);
     let lines: Vec<u32> = container.logs().lines().filter_map(|line| line.parse().ok()).collect();
-    assert!(lines.windows(2).all(|two| two[1] == two[0] + 1), "{lines:?} of {IMAGE}");
+    assert!(lines.windows(2).all(|two| two[1] == two[0] + 1), "{lines:?}");
 }

@@ -1,12 +1,12 @@
 //! A daemon whose containers live in a user namespace.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 
 use serde_json::json;
 
 use super::daemon::Daemon;
-use super::{ARCHIVE, config};
+use super::{ARCHIVE, builds, config};
 use crate::call::call_with;
 use crate::cli::IMAGE;
 use crate::scenario::{Scenario, World, scenarios};
@@ -28,7 +28,12 @@ fn containers_of_a_remapping_daemon_are_root_nowhere_else(world: &World) {
     let more = json!({"userns-remap": "mapped", "data-root": "/var/tmp/remap", "exec-root": "/run/remap",
         "pidfile": "/run/remap.pid", "bridge": "none", "iptables": false, "ip6tables": false});
     fs::write("/etc/docker/remap.json", config(world, &more).to_string()).expect("remap.json");
-    let daemon = Daemon::start("remap", "/run/remap.sock", &["--config-file", "/etc/docker/remap.json"]);
+    // The other way to tell BuildKit of a runtime: its link in PATH.
+    fs::create_dir_all("/var/tmp/bin").expect("a directory");
+    symlink(builds::RUNTIME, "/var/tmp/bin/runc").expect("a link");
+    let path = format!("/var/tmp/bin:{}", std::env::var("PATH").expect("a path"));
+    let flags = ["--config-file", "/etc/docker/remap.json"];
+    let daemon = Daemon::start_with(("PATH", &path), "remap", "/run/remap.sock", &flags);
     daemon.cli(&["import", ARCHIVE, IMAGE]).good();
     let run = |flags: &[&str], script: &str| {
         daemon.cli(&[&["run", "--rm"], flags, &[IMAGE, "sh", "-c", script]].concat())
@@ -61,7 +66,10 @@ fn containers_of_a_remapping_daemon_are_root_nowhere_else(world: &World) {
 
     let recipe = format!("FROM {IMAGE}\nRUN --network=none cat /proc/self/uid_map >/map && id -u >>/map\nCMD cat /map\n");
     let words = ["env", "DOCKER_BUILDKIT=1", "docker", "--host", "unix:///run/remap.sock", "build", "-t", "map", "-"];
+    let _ = fs::remove_file(builds::LOG);
     call_with(&words, &recipe).good();
+    let asked = fs::read_to_string(builds::LOG).expect("what the runtime was asked");
+    assert!(asked.contains(" run --bundle /var/tmp/remap/"), "{asked}");
     let said = daemon.cli(&["run", "--rm", "map"]).good();
     assert!(said.contains("500000") && said.ends_with("\n0"), "{said}");
 }
