@@ -78,7 +78,8 @@ fn buildkits_steps_are_the_runtimes(_world: &World) {
     let _ = fs::remove_file(LOG);
     let said = build(true, &["--progress", "plain"], &format!("FROM {IMAGE}\nRUN cut -d: -f3 /proc/self/cgroup\n"));
     let asked = fs::read_to_string(LOG).unwrap_or_default();
-    let call = asked.lines().find(|line| line.contains(" run --bundle ")).unwrap_or_else(|| panic!("no run: {asked}; {said}"));
+    let call =
+        asked.lines().find(|line| line.contains(" run --bundle ")).unwrap_or_else(|| panic!("no run: {asked}; {said}"));
     let id = call.split(' ').next_back().unwrap_or_default();
     assert!(said.stderr.contains(&format!("/docker/buildkit/{id}")), "{id}: {said}");
 }
@@ -113,7 +114,9 @@ CMD cat /said; ls -d /cache/lines
 
 fn a_secret_is_there_for_one_step(world: &World) {
     fs::write("/var/tmp/secret", "hidden words").expect("a file");
-    let recipe = format!("FROM {IMAGE}\nRUN --mount=type=secret,id=word,uid=1000,mode=0400 stat -c '%u %a' /run/secrets/word >/said && wc -c </run/secrets/word >>/said\nCMD cat /said /run/secrets/word\n");
+    let recipe = format!(
+        "FROM {IMAGE}\nRUN --mount=type=secret,id=word,uid=1000,mode=0400 stat -c '%u %a' /run/secrets/word >/said && wc -c </run/secrets/word >>/said\nCMD cat /said /run/secrets/word\n"
+    );
     build(true, &["--secret", "id=word,src=/var/tmp/secret", "-t", "kept"], &recipe).good();
     let said = world.cli(&["run", "--rm", "kept"]);
     world.cli(&["rmi", "-f", "kept"]).good();
@@ -121,7 +124,9 @@ fn a_secret_is_there_for_one_step(world: &World) {
 }
 
 fn a_step_without_network_has_none(_world: &World) {
-    let recipe = format!("FROM {IMAGE}\nRUN --network=none ls -1 /sys/class/net | sed 's/^/link-/'\nRUN ls -1 /sys/class/net | sed 's/^/second-/'\n");
+    let recipe = format!(
+        "FROM {IMAGE}\nRUN --network=none ls -1 /sys/class/net | sed 's/^/link-/'\nRUN ls -1 /sys/class/net | sed 's/^/second-/'\n"
+    );
     let said = build(true, &["--progress", "plain"], &recipe);
     assert!(said.stderr.contains("link-lo") && !said.stderr.contains("link-eth0"), "{said}");
     assert!(said.stderr.contains("second-eth0"), "{said}");
@@ -129,7 +134,9 @@ fn a_step_without_network_has_none(_world: &World) {
 }
 
 fn stages_are_built_from_each_other(world: &World) {
-    let recipe = format!("FROM {IMAGE} AS first\nRUN mkdir /out && echo made >/out/thing && chown alice /out/thing\nFROM {IMAGE}\nCOPY --from=first /out /in\nRUN stat -c %U /in/thing >>/in/thing\nCMD cat /in/thing\n");
+    let recipe = format!(
+        "FROM {IMAGE} AS first\nRUN mkdir /out && echo made >/out/thing && chown alice /out/thing\nFROM {IMAGE}\nCOPY --from=first /out /in\nRUN stat -c %U /in/thing >>/in/thing\nCMD cat /in/thing\n"
+    );
     for kit in [false, true] {
         build(kit, &["-t", "staged"], &recipe).good();
         let said = world.cli(&["run", "--rm", "staged"]);

@@ -39,7 +39,8 @@ fn a_created_container_is_attached_from_its_start(world: &World) {
 }
 
 fn a_terminal_is_resized(world: &World) {
-    let container = world.start("sized", &["-t"], "trap 'stty size' WINCH; echo ready; while true; do sleep 0.05; done");
+    let container =
+        world.start("sized", &["-t"], "trap 'stty size' WINCH; echo ready; while true; do sleep 0.05; done");
     container.until_it_says("ready");
     post("/containers/sized/resize?h=41&w=123");
     container.until_it_says("41 123");

@@ -35,9 +35,8 @@ fn containers_of_a_remapping_daemon_are_root_nowhere_else(world: &World) {
     let flags = ["--config-file", "/etc/docker/remap.json"];
     let daemon = Daemon::start_with(("PATH", &path), "remap", "/run/remap.sock", &flags);
     daemon.cli(&["import", ARCHIVE, IMAGE]).good();
-    let run = |flags: &[&str], script: &str| {
-        daemon.cli(&[&["run", "--rm"], flags, &[IMAGE, "sh", "-c", script]].concat())
-    };
+    let run =
+        |flags: &[&str], script: &str| daemon.cli(&[&["run", "--rm"], flags, &[IMAGE, "sh", "-c", script]].concat());
 
     let said = run(&[], "id -u; cat /proc/self/uid_map; touch /new && stat -c %u /new").good();
     let words: Vec<&str> = said.split_whitespace().collect();
@@ -64,7 +63,8 @@ fn containers_of_a_remapping_daemon_are_root_nowhere_else(world: &World) {
     let said = run(&["--userns", "host"], "cat /proc/self/uid_map").good();
     assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["0", "0", "4294967295"], "{said}");
 
-    let recipe = format!("FROM {IMAGE}\nRUN --network=none cat /proc/self/uid_map >/map && id -u >>/map\nCMD cat /map\n");
+    let recipe =
+        format!("FROM {IMAGE}\nRUN --network=none cat /proc/self/uid_map >/map && id -u >>/map\nCMD cat /map\n");
     let words = ["env", "DOCKER_BUILDKIT=1", "docker", "--host", "unix:///run/remap.sock", "build", "-t", "map", "-"];
     let _ = fs::remove_file(builds::LOG);
     call_with(&words, &recipe).good();

@@ -25,7 +25,10 @@ fn the_runtime_is_the_one_that_runs(world: &World) {
     assert!(list.lines().any(|line| line == id), "{} doesn't know {id}: {list}", world.path);
     let state = call(&[world.path.as_str(), "--root", STATE, "state", &id]).good();
     let state: serde_json::Value = serde_json::from_str(&state).expect("a state");
-    assert_eq!((state["status"].as_str(), state["pid"].to_string()), (Some("running"), container.inspect(".State.Pid")));
+    assert_eq!(
+        (state["status"].as_str(), state["pid"].to_string()),
+        (Some("running"), container.inspect(".State.Pid"))
+    );
 }
 
 fn a_runtime_is_chosen_by_its_name(world: &World) {
@@ -89,8 +92,7 @@ fn the_runtimes_words_arrive_unchanged(world: &World) {
     for words in cases {
         let (program, flags) = words.split_last().expect("a program");
         let _ = fs::remove_file("/var/tmp/words");
-        let output =
-            world.cli(&[&["run", "--rm", "--runtime", "traced"], flags, &[IMAGE, *program]].concat()).bad();
+        let output = world.cli(&[&["run", "--rm", "--runtime", "traced"], flags, &[IMAGE, *program]].concat()).bad();
         let Ok(log) = fs::read_to_string("/var/tmp/words") else { panic!("the runtime didn't fail: {output}") };
         let last = log.lines().filter(|line| line.contains("\"error\"")).next_back().unwrap_or_default();
         let entry: serde_json::Value = serde_json::from_str(last).expect("an entry of the log");

@@ -164,7 +164,8 @@ fn a_network_comes_while_it_runs(world: &World) {
 }
 
 fn an_init_of_dockers_is_the_first_process(world: &World) {
-    let container = world.start("initial", &["--init"], "trap 'exit 7' TERM; echo ready; while true; do sleep 0.05; done");
+    let container =
+        world.start("initial", &["--init"], "trap 'exit 7' TERM; echo ready; while true; do sleep 0.05; done");
     container.until_it_says("ready");
     assert_eq!(container.exec(&[], "cat /proc/1/comm").good(), "docker-init");
     container.call(&["stop", "-t", "20"]).good();

@@ -42,7 +42,7 @@ pub const ENGINE: Engine = Engine {
 };
 
 /// The lines of docs/engines.md.
-const CONFIG: &str = include_str!("docker/daemon.json");
+const CONFIG: &str = include_str!("daemon.json");
 
 const ARCHIVE: &str = "/usr/share/engines/image.tar";
 
