@@ -119,7 +119,7 @@ fn in_the_way() -> Option<String> {
     }
     let lacking: Vec<&str> = NEEDED.iter().copied().filter(|fact| !has(fact)).collect();
     (!lacking.is_empty()).then(|| {
-        format!("the programs know control groups of version 1 alone; this machine has no {}", lacking.join(", no "))
+        format!("this machine lacks what the programs need: {} (README.md of oci-conformance)", lacking.join(", "))
     })
 }
 
