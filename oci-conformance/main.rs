@@ -6,9 +6,9 @@
 
 #[path = "../integration/apart.rs"]
 mod apart;
+mod documents;
 #[path = "../integration/groups.rs"]
 mod groups;
-mod documents;
 mod known;
 mod stage;
 mod table;
