@@ -115,7 +115,7 @@ impl Checks {
     fn configs(&mut self) {
         for (i, form) in FORMS.iter().enumerate() {
             let bundle = self.bundle(&format!("spec-{i}"), form);
-            self.config(&["`spec", &form.join(" ")].join(" ").trim_end(), bundle);
+            self.config(["`spec", &form.join(" ")].join(" ").trim_end(), bundle);
         }
         let from = || {
             let bundle = self.bundle("origin", &["--with-rootfs"])?;
