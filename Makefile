@@ -33,8 +33,8 @@ demo: build ## build, then run a container: no image, nothing to download
 	@echo
 	$(BINARY) demo
 
-test: ## everything a change must pass: format, lint, unit and integration tests, these in virtual machines too
-	@scripts/setup.sh build test
+test: ## everything a change must pass: format, lint, unit and integration tests, these in virtual machines too, conformance
+	@scripts/setup.sh build test conformance
 	@scripts/test.sh
 
 unit: ## the unit tests alone (no root needed)
@@ -45,7 +45,7 @@ integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration
 
 conformance: ## runtime-tools' validation programs: corten beside runc and crun (root, Go; see oci-conformance/README.md)
-	@scripts/setup.sh build conformance
+	@scripts/setup.sh build conformance runtimes
 	@oci-conformance/programs.sh
 	$(CARGO) test --locked --test conformance -- corten $(CONFORMANCE)
 
