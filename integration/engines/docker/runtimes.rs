@@ -94,7 +94,7 @@ fn the_runtimes_words_arrive_unchanged(world: &World) {
         let _ = fs::remove_file("/var/tmp/words");
         let output = world.cli(&[&["run", "--rm", "--runtime", "traced"], flags, &[IMAGE, *program]].concat()).bad();
         let Ok(log) = fs::read_to_string("/var/tmp/words") else { panic!("the runtime didn't fail: {output}") };
-        let last = log.lines().filter(|line| line.contains("\"error\"")).next_back().unwrap_or_default();
+        let last = log.lines().rfind(|line| line.contains("\"error\"")).unwrap_or_default();
         let entry: serde_json::Value = serde_json::from_str(last).expect("an entry of the log");
         let message = entry["msg"].as_str().unwrap_or_default().trim();
         assert!(!message.is_empty() && output.stderr.contains(message), "{message:?} isn't in: {output}");
