@@ -6,6 +6,7 @@
 mod apart;
 mod call;
 mod cli;
+mod containerd;
 #[path = "../groups.rs"]
 mod groups;
 mod machine;
@@ -24,7 +25,7 @@ const USAGE: &str = "engines [--engine NAME]... [--only WORD]... [--limit SECOND
     last is compared with; `corten` is what this build made, others without a PATH those of the machines";
 
 /// The engines, in the order in which they run.
-const ENGINES: &[&Engine] = &[&podman::ENGINE];
+const ENGINES: &[&Engine] = &[&podman::ENGINE, &containerd::ENGINE];
 
 struct Request {
     engines: Vec<&'static Engine>,
