@@ -25,12 +25,12 @@ fn a_terminal_is_the_programs_stdin_and_stdout(world: &World) {
 fn a_terminal_has_a_size(world: &World) {
     let name = fresh();
     // The size is set once the task runs, and without one busybox knows no answer: the program asks until it has one.
-    let script = "i=0; until stty size 2>/dev/null || [ $((i+=1)) -gt 200 ]; do sleep 0.05; done";
+    let script = "i=0; until stty -a | grep 'rows 33; columns 111' || [ $((i+=1)) -gt 200 ]; do sleep 0.05; done";
     let words = [&making(world, &["run"])[..], &["--rm", "--tty", IMAGE, &name, "sh", "-c", script]].concat();
     let words: Vec<String> = words.into_iter().map(quoted).collect();
     let line = format!("stty rows 33 cols 111; exec {}", words.join(" "));
     let said = call_on_terminal(&["sh", "-c", &line], "").good();
-    assert!(said.contains("33 111"), "{said}");
+    assert!(said.contains("rows 33; columns 111"), "{said}");
 }
 
 fn without_a_terminal_there_is_none(world: &World) {
