@@ -7,6 +7,7 @@ mod apart;
 mod call;
 mod cli;
 mod containerd;
+mod cri;
 #[path = "../groups.rs"]
 mod groups;
 mod machine;
@@ -25,7 +26,7 @@ const USAGE: &str = "engines [--engine NAME]... [--only WORD]... [--limit SECOND
     last is compared with; `corten` is what this build made, others without a PATH those of the machines";
 
 /// The engines, in the order in which they run.
-const ENGINES: &[&Engine] = &[&podman::ENGINE, &containerd::ENGINE];
+const ENGINES: &[&Engine] = &[&podman::ENGINE, &containerd::ENGINE, &cri::ENGINE];
 
 struct Request {
     engines: Vec<&'static Engine>,

@@ -9,6 +9,8 @@ mod limits;
 mod streams;
 mod surroundings;
 
+pub use surroundings::lacks_resource;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::call::{Output, call};
