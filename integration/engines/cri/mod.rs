@@ -9,7 +9,8 @@ mod pods;
 mod surroundings;
 
 use std::fs::{self, File};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ const MACHINE: &str = r#"
     conf_dir = "/etc/cni/net.d"
 "#;
 
-const REGISTRY: &str = "version: 0.1
+const STORAGE: &str = "version: 0.1
 storage:
   filesystem:
     rootdirectory: /var/tmp/registry
@@ -76,13 +77,17 @@ fn start(world: &World) {
     }
 }
 
+/// It ends with the machine.
+static REGISTRY: Mutex<Option<Child>> = Mutex::new(None);
+
 /// Starts the registry and fills it with both images.
 fn registry() {
-    fs::write("/var/tmp/registry.yml", REGISTRY).expect("a configuration");
+    fs::write("/var/tmp/registry.yml", STORAGE).expect("a configuration");
     let log = File::create("/var/log/engines/registry.log").expect("a log");
     let mut command = Command::new("docker-registry");
     command.args(["serve", "/var/tmp/registry.yml"]).stdin(Stdio::null());
-    command.stdout(log.try_clone().expect("a descriptor")).stderr(log).spawn().expect("docker-registry");
+    command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
+    *REGISTRY.lock().expect("one thread") = Some(command.spawn().expect("docker-registry"));
     until("the registry answers", 30, || std::net::TcpStream::connect("127.0.0.1:5000").is_ok());
     call(&["ctr", "images", "import", ARCHIVE]).good();
     for image in [IMAGE, "127.0.0.1:5000/pause:latest"] {
