@@ -3,6 +3,8 @@
 #
 #   root/        the machine's root file system: Podman, buildah, containerd, Docker, runc, and what they call
 #   root/usr/share/engines/image.tar   the image that every scenario starts from: busybox and a few users
+#   root/usr/share/engines/image-oci.tar   the same as an OCI layout, with one beside it whose program holds a pod's namespaces
+#   root/usr/local/bin/crictl   built from its Go module by crictl/build.sh; where that can't be, the engine cri is skipped
 #
 # Needs root, a Debian mirror in reach, and what `scripts/setup.sh engines` installs. Exit code 77: it can't be done here. A stamp
 # of the inputs makes a second run quick.
@@ -34,8 +36,17 @@ tools=busybox-static,bsdutils,ca-certificates,jq,procps,docker-registry
 mkdir -p "$out"
 exec 9>"$out/.lock"
 flock 9
-stamp=$(printf '%s\n' "$suite $mirror $engines $below $tools" | cat - "$0" "$here/image.sh" | sha256sum | cut -d' ' -f1)
+stamp=$(printf '%s\n' "$suite $mirror $engines $below $tools" | cat - "$0" "$here/image.sh" "$here/layout.sh" | sha256sum | cut -d' ' -f1)
+# It has a stamp of its own.
+crictl() {
+    if "$here/crictl/build.sh" "$out"; then
+        cmp -s "$out/crictl" "$out/root/usr/local/bin/crictl" || install "$out/crictl" "$out/root/usr/local/bin/crictl"
+    else
+        rm -f "$out/root/usr/local/bin/crictl"
+    fi
+}
 if [ "${1:-}" != --force ] && [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; then
+    crictl
     exit 0
 fi
 rm -rf "$out/.stamp" "$out/root"
@@ -48,6 +59,8 @@ mmdebstrap -q --mode=root --variant=minbase --include="$engines,$below,$tools" -
 rm -rf "$out/root/var/cache/apt" "$out/root/var/lib/apt/lists"
 
 "$here/image.sh" "$out/root" "$out/root/usr/share/engines/image.tar"
+"$here/layout.sh" "$out/root/usr/share/engines/image.tar" "$out/root/usr/share/engines/image-oci.tar"
+crictl
 chroot "$out/root" dpkg-query -W -f '${Package} ${Version}\n' >"$out/root.manifest"
 echo "$stamp" >"$out/.stamp"
 echo "build.sh: $(du -sh "$out/root" | cut -f1) in $out/root"

@@ -85,6 +85,35 @@ pub fn call_with<S: AsRef<str>>(words: &[S], stdin: &str) -> Output {
     Output { code, stdout: text(&output.stdout), stderr: text(&output.stderr), words: words.join(" ") }
 }
 
+/// A program of the machine that goes on beside the scenario; killed at its end.
+pub struct Background {
+    child: std::process::Child,
+    out: tempfile::NamedTempFile,
+}
+
+impl Background {
+    #[track_caller]
+    pub fn start(words: &[&str]) -> Background {
+        let out = tempfile::NamedTempFile::new().expect("a file");
+        let file = || out.as_file().try_clone().expect("a descriptor");
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(file()).stderr(file());
+        Background { child: command.spawn().expect("a program"), out }
+    }
+
+    /// Its output so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.out.path()).unwrap_or_default()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A word for the shell.
 pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))

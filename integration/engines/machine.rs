@@ -63,7 +63,7 @@ fn on_machine(
     only: &[String],
     limit: u32,
 ) -> std::io::Result<Said> {
-    let dir = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+    let dir = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir()?;
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
     for part in ["upper", "work", "root", "log"] {
         fs::create_dir(dir.path().join(part))?;
@@ -89,9 +89,16 @@ fn on_machine(
     Ok(said(&output, limit))
 }
 
-/// Removes the groups of a driver that was killed itself.
+/// Removes the groups and directories of a driver that was killed itself.
 pub fn sweep() {
     groups::sweep(PREFIX);
+    for item in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = item.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-')).map(|(pid, _)| pid);
+        if pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(item.path());
+        }
+    }
 }
 
 /// `--stage LIMIT COUNT GROUP... ENGINE RUNTIME PATH DIR ROOT [ONLY...]`: joins the groups and leaves the namespaces.

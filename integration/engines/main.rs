@@ -6,6 +6,8 @@
 mod apart;
 mod call;
 mod cli;
+mod containerd;
+mod cri;
 mod docker;
 #[path = "../groups.rs"]
 mod groups;
@@ -26,7 +28,7 @@ const USAGE: &str = "engines [--engine NAME]... [--only WORD]... [--limit SECOND
     last is compared with; --here makes no machine: this one is made for it; `corten` is what this build made, others without a PATH those of the machines";
 
 /// The engines, in the order in which they run.
-const ENGINES: &[&Engine] = &[&podman::ENGINE, &docker::ENGINE];
+const ENGINES: &[&Engine] = &[&podman::ENGINE, &containerd::ENGINE, &cri::ENGINE, &docker::ENGINE];
 
 /// Those of other machines than this driver makes: a virtual one with systemd runs them in itself (`--here`).
 const ELSEWHERE: &[&Engine] = &[&podman::BY_SYSTEMD, &podman::ROOTLESS];
