@@ -230,7 +230,7 @@ fn the_list_of_version_1_is_the_config_s(sb: &Sandbox) {
     list.sort_unstable();
     let wanted = [
         "b *:* m",
-        "b 60:* rm",
+        "b 60:* r",
         "c *:* m",
         "c 10:200 rwm",
         "c 136:* rwm",
@@ -241,7 +241,7 @@ fn the_list_of_version_1_is_the_config_s(sb: &Sandbox) {
         "c 1:9 rwm",
         "c 5:0 rwm",
         "c 5:2 rwm",
-        "c 60:7 rwm",
+        "c 60:7 rw",
     ];
     assert_eq!(list, wanted);
 }

@@ -11,6 +11,7 @@ pub const CASES: &[Case] = cases![
     planning_touches_nothing,
     every_failing_step_is_named_and_undone,
     every_failing_step_of_a_container_with_a_user_namespace_is_named_and_undone,
+    every_failing_step_and_death_of_a_container_in_its_callers_mount_namespace_is_told_and_undone,
     every_death_at_a_step_is_noticed_and_undone,
     a_fault_on_the_way_down_stops_nothing,
     a_fault_around_the_wait_for_start_is_told,
@@ -174,17 +175,34 @@ fn every_failing_step_of_a_container_with_a_user_namespace_is_named_and_undone(s
     fail_every_step(sb, &with_user_namespace(sb).build(), LISTS, "", named);
 }
 
+/// Mounts of this sandbox in the machine's own namespace would be left behind.
+fn every_failing_step_and_death_of_a_container_in_its_callers_mount_namespace_is_told_and_undone(sb: &Sandbox) {
+    sb.only_corten("has faults");
+    let source = sb.tree("source", &[("file", "x")]);
+    let bundle = sb
+        .bundle()
+        .tool(["true"])
+        .without_namespace("mount")
+        .bind(&source, "/data", &["ro"])
+        .set("/root/readonly", true)
+        .build();
+    fail_every_step(sb, &bundle, LISTS, "", named);
+    fail_every_step(sb, &bundle, IN_THE_CHILD, ":kill", died);
+}
+
 fn every_death_at_a_step_is_noticed_and_undone(sb: &Sandbox) {
     sb.only_corten("has faults");
-    fail_every_step(sb, &rich(sb).build(), IN_THE_CHILD, ":kill", |list, _, output| {
-        let killed = output.stderr.contains("was killed by");
-        match output.code {
-            1 if killed => None,
-            // After `start` a death is the container's own end.
-            137 | 139 if list == "start" => None,
-            code => Some(format!("exit code {code}")),
-        }
-    });
+    fail_every_step(sb, &rich(sb).build(), IN_THE_CHILD, ":kill", died);
+}
+
+fn died(list: &str, _: &Value, output: &crate::harness::Output) -> Option<String> {
+    let killed = output.stderr.contains("was killed by");
+    match output.code {
+        1 if killed => None,
+        // After `start` a death is the container's own end.
+        137 | 139 if list == "start" => None,
+        code => Some(format!("exit code {code}")),
+    }
 }
 
 /// What fails while a half-made container is taken down doesn't keep the rest from going.

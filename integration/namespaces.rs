@@ -9,6 +9,10 @@ use crate::harness::{Case, Sandbox, cases, skip};
 pub const CASES: &[Case] = cases![
     every_new_namespace_is_another_than_the_host_s,
     an_unlisted_namespace_is_the_host_s,
+    mounts_without_a_mount_namespace_are_the_containers_alone_and_gone_with_it,
+    mounts_without_a_mount_namespace_are_there_for_hooks_and_later_processes,
+    no_way_leads_out_of_a_root_without_a_mount_namespace,
+    mounts_without_a_mount_namespace_are_refused_in_a_user_namespace,
     every_namespace_can_be_joined_by_path,
     a_mount_namespace_can_be_joined_by_path,
     all_namespaces_of_another_container_can_be_joined_at_once,
@@ -73,7 +77,9 @@ fn every_new_namespace_is_another_than_the_host_s(sb: &Sandbox) {
 }
 
 fn an_unlisted_namespace_is_the_host_s(sb: &Sandbox) {
-    for (kind, name) in known(sb).filter(|(kind, _)| *kind != "mount") {
+    // Others refuse that, or make their mounts on the host.
+    let mount = sb.flavour() == crate::harness::Flavour::Corten;
+    for (kind, name) in known(sb).filter(|(kind, _)| mount || *kind != "mount") {
         let mut bundle = sb.bundle().without_namespace(kind);
         match *kind {
             "uts" => bundle = bundle.set("/hostname", ""),
@@ -83,6 +89,102 @@ fn an_unlisted_namespace_is_the_host_s(sb: &Sandbox) {
         let report = sb.probe(&bundle.build());
         assert_eq!(report["namespaces"][name], of_process("self", name), "{kind}");
     }
+}
+
+/// The mounts of this sandbox that the machine sees; other tests make theirs meanwhile.
+fn mounts_of_the_machine(sb: &Sandbox) -> Vec<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let dir = sb.dir().to_str().unwrap();
+    text.lines().filter(|line| line.contains(dir)).map(str::to_owned).collect()
+}
+
+fn mounts_without_a_mount_namespace_are_the_containers_alone_and_gone_with_it(sb: &Sandbox) {
+    sb.only_corten("keeps such mounts from the host");
+    let source = sb.tree("source", &[("file", "of the host\n"), ("deep/er", "below\n")]);
+    let inner = sb.tree("inner", &[("file", "in the mount\n")]);
+    let bundle = sb
+        .bundle()
+        .without_namespace("mount")
+        .bind(&source, "/data", &["ro"])
+        .bind(&inner, "/data/deep", &[])
+        .mount(json!({"destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m"]}))
+        .set("/root/readonly", true)
+        .tool(["cat", "/data/file", ";", "pause"])
+        .build();
+    let before = mounts_of_the_machine(sb);
+    let container = sb.create(&bundle);
+    assert_eq!(mounts_of_the_machine(sb), before, "created");
+    assert_eq!(of_process(container.pid(), "mnt"), of_process("self", "mnt"));
+    container.start();
+    assert_eq!(container.status(), "running");
+    assert_eq!(of_process(container.pid(), "mnt"), of_process("self", "mnt"));
+    assert_eq!(mounts_of_the_machine(sb), before, "running");
+    let words = ["cat", "/data/file", ";", "cat", "/data/deep/file", ";", "try", "append", "/data/file", "x", ";"];
+    let more =
+        ["write", "/scratch/new", "x", ";", "cat", "/scratch/new", ";", "echo", ";", "try", "write", "/new", "x", ";"];
+    let exec = sb.call(["exec", &container.id, "/bin/probe", "probe", "--"]).args(words).args(more);
+    let output = exec.args(["cat", "/proc/self/mountinfo"]).output();
+    assert_eq!(output.ok().lines(), ["of the host", "in the mount", "EROFS", "x", "EROFS"]);
+    let refused = sb.call(["mounts", "add", "--mount", "type=tmpfs,destination=/scratch", &container.id]).output();
+    refused.fails_with(&["mount namespace"]);
+    container.stop();
+    container.verb("delete").ok();
+    assert_eq!(mounts_of_the_machine(sb), before, "gone");
+    assert_eq!(fs::read_dir(bundle.in_rootfs("/scratch")).unwrap().count(), 0, "written to the tmpfs alone");
+    sb.assert_nothing_left();
+}
+
+fn mounts_without_a_mount_namespace_are_there_for_hooks_and_later_processes(sb: &Sandbox) {
+    sb.only_corten("keeps such mounts from the host");
+    let source = sb.tree("source", &[("file", "mounted\n")]);
+    let inside = json!({"path": "/bin/probe", "args": ["probe", "probe", "--", "cat", "/data/file"]});
+    let bundle = sb
+        .bundle()
+        .without_namespace("mount")
+        .bind(&source, "/data", &[])
+        .set("/process/cwd", "/data")
+        .hook("startContainer", inside)
+        .tool(["cat", "file"])
+        .build();
+    let before = mounts_of_the_machine(sb);
+    let output = sb.run(&bundle);
+    assert_eq!(output.ok().lines().last(), Some(&"mounted"), "the working directory is in a mount");
+    let report = sb.probe(&sb.bundle().without_namespace("mount").build());
+    assert_eq!(report["devices"]["null"]["minor"], 3);
+    assert_eq!(report["pid"], 1, "its own /proc is mounted");
+    assert_eq!(mounts_of_the_machine(sb), before);
+    sb.assert_nothing_left();
+}
+
+/// chroot(2) alone can be left by a directory outside of it; above the detached root there is nothing.
+fn no_way_leads_out_of_a_root_without_a_mount_namespace(sb: &Sandbox) {
+    sb.only_corten("keeps such mounts from the host");
+    let bundle = sb
+        .bundle()
+        .busybox()
+        .without_namespace("mount")
+        .capabilities(&["CAP_SYS_CHROOT", "CAP_SYS_ADMIN"])
+        .dir("/inner/bin")
+        .args([
+            "/bin/sh",
+            "-c",
+            "cp /bin/busybox /inner/bin/; exec 3</; chroot /inner /bin/busybox sh -c \"cd /proc/self/fd/3 2>/dev/null; cd ..; \
+             cd ..; cd ..; ls\"; mount -t tmpfs none /inner 2>/dev/null || echo refused",
+        ])
+        .build();
+    let before = mounts_of_the_machine(sb);
+    let output = sb.run(&bundle);
+    let lines = output.ok().lines();
+    assert!(lines.contains(&"refused"), "{lines:?}");
+    assert!(!lines.contains(&"boot") && !lines.contains(&"home"), "{lines:?}");
+    assert_eq!(mounts_of_the_machine(sb), before);
+}
+
+fn mounts_without_a_mount_namespace_are_refused_in_a_user_namespace(sb: &Sandbox) {
+    sb.only_corten("keeps such mounts from the host");
+    let bundle = sb.bundle().user_namespace().without_namespace("mount").set("/root/readonly", true).build();
+    sb.run(&bundle).fails_with(&["mounts", "root.readonly", "in a user namespace", "{\"type\": \"mount\"}"]);
+    sb.assert_nothing_left();
 }
 
 fn every_namespace_can_be_joined_by_path(sb: &Sandbox) {

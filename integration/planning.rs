@@ -178,6 +178,8 @@ fn slots_are_filled_before_they_are_used(plan: &Plan) -> Result<(), String> {
             Op::Rootfs(RootfsOp::MountFilesystem(fs)) => (fs.finish.keep, fs.idmap.into_iter().collect()),
             Op::Rootfs(RootfsOp::BindDevice { tree, .. }) => (None, vec![*tree]),
             Op::Rootfs(RootfsOp::ReadOnlyMount { mount, .. }) => (None, vec![*mount]),
+            Op::Rootfs(RootfsOp::LeaveNamespace { caller }) => (Some(*caller), vec![]),
+            Op::Rootfs(RootfsOp::ReturnNamespace { caller }) => (None, vec![*caller]),
             Op::Rootfs(RootfsOp::MaskPath { null, .. }) => {
                 demand(usize::from(null.0) < plan.slots, || format!("{null:?} has no room"))?;
                 (None, vec![])
@@ -307,6 +309,7 @@ fn the_root_is_entered_between_mounts_and_masks(plan: &Plan, request: &Request) 
     let propagates = |op: &Op| matches!(op, Op::Rootfs(RootfsOp::Propagate(_) | RootfsOp::PrivateParent(_)));
     ordered(&steps, propagates, |op| into_root(op) && !propagates(op), "mounts must not reach the host")?;
     ordered(&steps, root_made, |op| into_root(op) && !propagates(op) && !root_made(op), "there is no root yet")?;
+    the_work_namespace_is_left_when_all_is_mounted(&steps)?;
     let hides = first(&steps, |op| matches!(op, Op::Rootfs(RootfsOp::HideHostFilesystems)));
     let moves = first(&steps, |op| matches!(op, Op::Rootfs(RootfsOp::MoveRoot)));
     demand(moves.is_none() || request.no_pivot, || "MS_MOVE where pivot_root was asked for".into())?;
@@ -318,6 +321,22 @@ fn the_root_is_entered_between_mounts_and_masks(plan: &Plan, request: &Request) 
     demand(console.is_none_or(|console| terminal.is_some_and(|terminal| terminal < console)), || {
         "/dev/console has no terminal yet".into()
     })
+}
+
+/// Mounts of a container that inherits its mount namespace must never be made in that.
+fn the_work_namespace_is_left_when_all_is_mounted(steps: &[&Step]) -> Result<(), String> {
+    let leaves = |op: &Op| matches!(op, Op::Rootfs(RootfsOp::LeaveNamespace { .. }));
+    let detaches = |op: &Op| matches!(op, Op::Rootfs(RootfsOp::DetachRoot));
+    let returns = |op: &Op| matches!(op, Op::Rootfs(RootfsOp::ReturnNamespace { .. }));
+    let count = |wanted: fn(&Op) -> bool| steps.iter().filter(|step| wanted(&step.op)).count();
+    let counts = [count(leaves), count(detaches), count(returns)];
+    demand(counts == [0; 3] || counts == [1; 3], || format!("left, detached, returned: {counts:?} times"))?;
+    let verifies = |op: &Op| matches!(op, Op::Process(ProcessOp::EnterCwd { .. } | ProcessOp::VerifyCwd { .. }));
+    let works = |op: &Op| makes_mounts(op) || writes_inside(op) || restricts(op) || enters(op);
+    ordered(steps, leaves, works, "mounts would be the caller's")?;
+    ordered(steps, works, detaches, "what comes later isn't in the copy")?;
+    ordered(steps, detaches, returns, "there is nothing to enter yet")?;
+    ordered(steps, returns, verifies, "the way back changes the working directory")
 }
 
 /// Each call needs a right that a later one takes away (capabilities(7)).

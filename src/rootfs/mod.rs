@@ -80,6 +80,12 @@ pub enum Op {
     MoveRoot,
     /// chroot into the rootfs, where there is no mount namespace.
     Chroot,
+    /// Keep the caller's mount namespace in a slot, and go on in a copy of it that lasts as long as the set-up.
+    LeaveNamespace { caller: Slot },
+    /// Take a detached copy of the finished root with all that is mounted below: [`Slot::ROOTFS`] is that from here on.
+    DetachRoot,
+    /// Go back to the caller's mount namespace, and into the detached root.
+    ReturnNamespace { caller: Slot },
     /// Set how mounts of the container's root propagate.
     PropagateRoot(Propagation),
     /// Make a mount read-only that had to stay writable until now.

@@ -62,6 +62,9 @@ pub fn render(op: &Op) -> String {
         Op::PivotRoot => "pivot_root into the rootfs".into(),
         Op::MoveRoot => "move the rootfs over / and chroot into it".into(),
         Op::Chroot => "chroot into the rootfs".into(),
+        Op::LeaveNamespace { .. } => "make the mounts in a copy of the caller's mount namespace".into(),
+        Op::DetachRoot => "take a detached copy of the finished rootfs".into(),
+        Op::ReturnNamespace { .. } => "return to the caller's mount namespace, into the detached rootfs".into(),
         Op::PropagateRoot(flags) => format!("make the rootfs {}", propagation_name(*flags)),
         Op::ReadOnlyMount { destination, .. } => format!("make the mount on {} read-only", show(destination)),
         Op::ReadOnlyRoot => "make the rootfs read-only".into(),
@@ -143,6 +146,12 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
         );
     }
     match (op, errno) {
+        (Op::LeaveNamespace { .. } | Op::ReturnNamespace { .. }, EPERM) => Some(
+            "mounts without a mount namespace take CAP_SYS_ADMIN over the caller's: add {\"type\": \"mount\"} to linux.namespaces",
+        ),
+        (Op::DetachRoot, ENOSYS) => Some(
+            "mounts without a mount namespace take Linux 5.2 or newer: add {\"type\": \"mount\"} to linux.namespaces",
+        ),
         (Op::AttachRoot(_) | Op::OpenRoot(_), ELOOP | ENOTDIR) => {
             Some("root.path must name a real directory, without a symbolic link on the way from the bundle")
         }

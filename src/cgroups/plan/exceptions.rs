@@ -109,11 +109,13 @@ impl<'a> Table<'a> {
     /// The exceptions, each with the number of the rule behind it.
     ///
     /// The kernel grants a request only when one single exception allows all that it asks for (match_exception of
-    /// security/device_cgroup.c), so each has all letters of its place and not only those that wider ones lack.
+    /// security/device_cgroup.c), so each has all letters of its place and not only those that wider ones lack. Only
+    /// making a node is never asked for together with anything else: `m` is left out where a wider one has it, unless the
+    /// rule itself names it. So the list reads as the config does.
     fn collect(&self, found: &mut Vec<(Option<usize>, Rule)>) -> Result<(), Violation> {
         let others = self.other();
         self.fits(others.other(), self.full, self.rows.iter().flat_map(|row| &row.cells))?;
-        self.push(found, (None, None), others.other(), self.full, Access::NONE);
+        self.push(found, (None, None), others.other(), self.full, &[]);
         // A minor of the nameless row is named together with any major.
         let columns: Vec<(u32, Access)> = others
             .cells
@@ -126,35 +128,37 @@ impl<'a> Table<'a> {
         for (minor, full) in &columns {
             let cell = others.at(Some(*minor));
             self.fits(cell, *full, self.rows.iter().map(|row| row.at(Some(*minor))))?;
-            self.push(found, (None, Some(*minor)), cell, *full, self.full);
+            self.push(found, (None, Some(*minor)), cell, *full, &[self.full]);
         }
         for row in self.rows.iter().filter(|row| row.major.is_some()) {
             self.fits(row.other(), row.full, row.cells.iter())?;
-            self.push(found, (row.major, None), row.other(), row.full, self.full);
+            self.push(found, (row.major, None), row.other(), row.full, &[self.full]);
             for cell in row.cells.iter().filter(|cell| cell.minor.is_some()) {
                 let column = columns.iter().find(|(minor, _)| Some(*minor) == cell.minor);
                 let wider = [row.full, column.map_or(Access::NONE, |(_, full)| *full)];
-                if wider.iter().all(|wider| !wider.contains(cell.access)) {
-                    self.push(found, (row.major, cell.minor), cell, cell.access, Access::NONE);
-                }
+                self.push(found, (row.major, cell.minor), cell, cell.access, &wider);
             }
         }
         Ok(())
     }
 
-    /// Adds an exception, unless it is empty or a wider one has all of it.
+    /// Adds an exception, unless it is empty or one of the wider ones has all of it.
     fn push(
         &self,
         found: &mut Vec<(Option<usize>, Rule)>,
         (major, minor): (Option<u32>, Option<u32>),
         cell: &Cell,
         access: Access,
-        wider: Access,
+        wider: &[Access],
     ) {
-        if wider.contains(access) {
+        if access.is_empty() || wider.iter().any(|wider| wider.contains(access)) {
             return;
         }
-        let by = cell.by(access.without(wider));
+        let wider = wider.iter().fold(Access::NONE, |all, wider| all.or(*wider));
+        // Reading from the one and writing from the other is no way to do both: then the rule is that of the first letter.
+        let by = cell.by(access.without(wider)).or(cell.by(access));
+        let named = by.is_some_and(|number| self.rules.list[number].access.contains(Access::MKNOD));
+        let access = if named { access } else { access.without(wider.and(Access::MKNOD)) };
         let field = by.map_or(&self.rules.field, |number| &self.rules.list[number].field).clone();
         found.push((by, Rule { allow: !self.allow, kind: Some(self.kind), major, minor, access, field }));
     }

@@ -113,8 +113,18 @@ fn cgroup_roots(group: &Group) -> Vec<CgroupRoot> {
     group.places.iter().flat_map(of).collect()
 }
 
-/// Namespaces that the config joins and a restore can't: criu would make new ones.
+/// Namespaces that the config joins and a restore can't: criu would make new ones. And mounts that are in no namespace at
+/// all (a container without a mount namespace has them so): criu finds mounts by their namespace.
 pub fn refuse_joined(spec: &Spec) -> Vec<Violation> {
+    let kinds = || spec.linux().iter().flat_map(|linux| linux.namespaces()).flatten();
+    let inherits = !kinds().any(|namespace| namespace.typ() == LinuxNamespaceType::Mount);
+    let mounts = spec.mounts().iter().flatten().next().is_some();
+    let read_only = spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
+    let field = if mounts { "/mounts" } else { "/root/readonly" };
+    let detached = (inherits && (mounts || read_only)).then(|| {
+        let why = "criu can neither dump nor restore the mounts of a container without a mount namespace";
+        Violation::new(Field::at(field), why).hint("add {\"type\": \"mount\"} to linux.namespaces")
+    });
     let namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces()).flatten().enumerate();
     let refuse = |(index, namespace): (usize, &LinuxNamespace)| {
         namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty())?;
@@ -130,7 +140,7 @@ pub fn refuse_joined(spec: &Spec) -> Vec<Violation> {
         let hint = "network, pid, ipc and uts namespaces can be joined";
         Some(Violation::new(Field::item("/linux/namespaces", index, "/path"), why).hint(hint))
     };
-    namespaces.filter_map(refuse).collect()
+    namespaces.filter_map(refuse).chain(detached).collect()
 }
 
 /// `Some(true)` for what is asked for: what isn't is left to criu's configuration files.

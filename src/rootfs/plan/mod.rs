@@ -62,7 +62,7 @@ struct Planner<'a> {
 ///
 /// # Errors
 /// Everything that config.json asks for and that can't be: options that a bind mount doesn't have, id mappings that
-/// are incomplete, mounts without a mount namespace.
+/// are incomplete, mounts in a user namespace without a mount namespace.
 pub fn plan_rootfs(
     spec: &Spec,
     host: &Host,
@@ -83,7 +83,7 @@ pub fn plan_rootfs(
     if planner.namespace(LinuxNamespaceType::Mount).is_some() {
         planner.plan_mounted_root();
     } else {
-        planner.plan_bare_root();
+        planner.plan_inherited_root();
     }
     if planner.violations.is_empty() { Ok(planner.plan) } else { Err(planner.violations) }
 }
@@ -260,9 +260,42 @@ impl Planner<'_> {
         Some(Box::new(MaskLabel { label: self.c_string(label, &field)?, joined }))
     }
 
-    /// Without a mount namespace every mount would be the host's: there is a chroot and nothing else.
-    fn plan_bare_root(&mut self) {
+    /// Without a mount namespace of its own the container has its caller's. Made there, its mounts would be the host's; so
+    /// they are made in a namespace for the time of set-up, and what the container takes along is a detached copy of the
+    /// finished tree, which is its root and in no namespace.
+    fn plan_inherited_root(&mut self) {
         let spec = self.spec;
+        let mounts = spec.mounts().iter().flatten().next().is_some();
+        let read_only = spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
+        self.refuse_without_namespace(mounts, read_only);
+        let Some(root) = self.root() else { return };
+        let field = Field::at("/root/path");
+        self.plan.mount.push(Step::new(Op::OpenHostProc, Field::RUNTIME));
+        if !mounts && !read_only {
+            self.plan.mount.push(Step::new(Op::OpenRoot(root), field.clone()));
+            self.plan.mount.push(Step::new(Op::OpenProc, Field::RUNTIME));
+            self.plan.enter.push(Step::new(Op::Chroot, field));
+            return;
+        }
+        let reason = Field::at(if mounts { "/mounts" } else { "/root/readonly" });
+        let caller = self.slots.take();
+        self.plan.mount.push(Step::new(Op::LeaveNamespace { caller }, reason.clone()));
+        self.plan.mount.push(Step::new(Op::Propagate(propagation_of_host_root(None)), Field::RUNTIME));
+        self.plan.mount.push(Step::new(Op::AttachRoot(root), field.clone()));
+        self.plan_mounts();
+        self.plan_devices();
+        self.plan.mount.push(Step::new(Op::OpenProc, Field::RUNTIME));
+        self.plan.enter.push(Step::new(Op::Chroot, field.clone()));
+        self.plan_finish();
+        self.plan.finish.push(Step::new(Op::DetachRoot, field));
+        self.plan.finish.push(Step::new(Op::ReturnNamespace { caller }, reason));
+    }
+
+    /// What can't be without a mount namespace. The way back into the caller's takes rights over it, which a container with
+    /// a user namespace doesn't have. For masked and read-only paths engines expect the refusal.
+    fn refuse_without_namespace(&mut self, mounts: bool, read_only: bool) {
+        let spec = self.spec;
+        let stays = self.in_user_namespace();
         let hint = "add {\"type\": \"mount\"} to linux.namespaces";
         let mut refuse = |asked: bool, field: Field, why: &str| {
             if asked {
@@ -273,29 +306,22 @@ impl Planner<'_> {
         let asks = |paths: Option<&Option<Vec<String>>>| paths.into_iter().flatten().any(|list| !list.is_empty());
         let restrict = "unable to restrict sys entries without a private MNT namespace";
         refuse(
-            spec.mounts().iter().flatten().next().is_some(),
+            mounts && stays,
             Field::at("/mounts"),
-            "mounts need a mount namespace of the container's own",
+            "in a user namespace mounts need a mount namespace of the container's own",
         );
         refuse(asks(linux.map(|linux| linux.masked_paths())), Field::at("/linux/maskedPaths"), restrict);
         refuse(asks(linux.map(|linux| linux.readonly_paths())), Field::at("/linux/readonlyPaths"), restrict);
         refuse(
-            spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+            read_only && stays,
             Field::at("/root/readonly"),
-            "a read-only root needs a mount namespace of the container's own",
+            "in a user namespace a read-only root needs a mount namespace of the container's own",
         );
         refuse(
             linux.and_then(|linux| linux.rootfs_propagation().as_deref()).is_some_and(|name| !name.is_empty()),
             Field::at("/linux/rootfsPropagation"),
             "propagation needs a mount namespace of the container's own",
         );
-        if let Some(root) = self.root() {
-            let field = Field::at("/root/path");
-            self.plan.mount.push(Step::new(Op::OpenHostProc, Field::RUNTIME));
-            self.plan.mount.push(Step::new(Op::OpenRoot(root), field.clone()));
-            self.plan.mount.push(Step::new(Op::OpenProc, Field::RUNTIME));
-            self.plan.enter.push(Step::new(Op::Chroot, field));
-        }
     }
 }
 

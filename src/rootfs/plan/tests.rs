@@ -208,7 +208,7 @@ fn every_violation_is_reported_and_not_just_the_first() {
 }
 
 #[test]
-fn without_a_mount_namespace_nothing_is_mounted() {
+fn without_a_mount_namespace_and_mounts_there_is_a_chroot_and_nothing_else() {
     let mut config = config(json!([]));
     config["linux"] = json!({"namespaces": []});
     let bare = plan(&config).unwrap();
@@ -217,6 +217,37 @@ fn without_a_mount_namespace_nothing_is_mounted() {
     config["linux"]["maskedPaths"] = json!(["/proc/kcore"]);
     let text = violation(&config);
     assert!(text.contains("unable to restrict sys entries without a private MNT namespace"), "{text}");
+}
+
+#[test]
+fn without_a_mount_namespace_mounts_are_made_in_one_that_is_left_again() {
+    let mut config = config(json!([{"destination": "/data", "type": "tmpfs"}]));
+    config["linux"] = json!({"namespaces": []});
+    config["root"]["readonly"] = json!(true);
+    let made = plan(&config).unwrap();
+    assert_eq!(
+        lines(&made.mount)[..4],
+        [
+            " | find this process in the host's /proc",
+            "/mounts | make the mounts in a copy of the caller's mount namespace",
+            " | make / rslave",
+            "/root/path | bind the rootfs rootfs on itself",
+        ]
+    );
+    assert_eq!(lines(&made.enter), ["/root/path | chroot into the rootfs"]);
+    assert_eq!(
+        lines(&made.finish),
+        [
+            "/root/readonly | make the rootfs read-only",
+            "/root/path | take a detached copy of the finished rootfs",
+            "/mounts | return to the caller's mount namespace, into the detached rootfs",
+        ]
+    );
+    config["linux"]["namespaces"] = json!([{"type": "user"}]);
+    let violations = plan(&config).unwrap_err();
+    let fields: Vec<String> = violations.iter().map(|violation| violation.field.to_string()).collect();
+    assert_eq!(fields, ["mounts", "root.readonly"]);
+    assert!(violations.iter().all(|violation| !violation.hint.is_empty()), "{violations:?}");
 }
 
 #[test]
