@@ -1,5 +1,6 @@
 //! Docker: dockerd with the containerd that it starts itself, the driver cgroupfs, networks on a bridge of the machine's own.
 
+mod alike;
 mod builds;
 mod daemon;
 mod life;
@@ -32,6 +33,7 @@ pub const ENGINE: Engine = Engine {
         ("surroundings", cli::surroundings::SCENARIOS),
         ("fleet", cli::fleet::SCENARIOS),
         ("runtimes", runtimes::SCENARIOS),
+        ("beside runc", alike::SCENARIOS),
         ("life with a daemon", life::SCENARIOS),
         ("its surroundings", surroundings::SCENARIOS),
         ("builds", builds::SCENARIOS),
