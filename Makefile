@@ -15,7 +15,7 @@ BINARY := $(OUT)/$(TARGET)/release/corten
 MADE   := $(OUT)/made
 
 .DEFAULT_GOAL := help
-.PHONY: help all build demo test unit integration conformance fuzz vm vm-fast lint fmt bench man completions install uninstall clean
+.PHONY: help all build demo test unit integration conformance engines fuzz vm vm-fast lint fmt bench man completions install uninstall clean
 
 help: ## this list
 	@echo 'make TARGET, with one of'
@@ -33,21 +33,26 @@ demo: build ## build, then run a container: no image, nothing to download
 	@echo
 	$(BINARY) demo
 
-test: ## everything a change must pass: format, lint, unit and integration tests, these in virtual machines too
-	@scripts/setup.sh build test
+test: ## everything a change must pass: format, lint, unit and integration tests, these in virtual machines too, conformance
+	@scripts/setup.sh build test conformance
 	@scripts/test.sh
 
 unit: ## the unit tests alone (no root needed)
 	$(CARGO) test --locked --lib --bins \
-	    --test invariants --test golden_plans --test plan_properties --test seccomp_verdicts --test conformance_report
+	    --test invariants --test golden_plans --test plan_properties --test seccomp_verdicts --test conformance_report --test engines_verdict
 
 integration: ## the integration tests alone (root)
 	$(CARGO) test --locked --test integration
 
 conformance: ## runtime-tools' validation programs: corten beside runc and crun (root, Go; see oci-conformance/README.md)
-	@scripts/setup.sh build conformance
+	@scripts/setup.sh build conformance runtimes
 	@oci-conformance/programs.sh
 	$(CARGO) test --locked --test conformance -- corten $(CONFORMANCE)
+
+engines: ## Podman, containerd and Docker with corten below them, and with runc (root; see integration/engines/README.md)
+	@scripts/setup.sh build engines
+	@integration/engines/build.sh
+	$(CARGO) test --locked --test engines
 
 fuzz: ## every fuzz target, each for FUZZ_SECONDS (600); what is found lies in fuzz/artifacts
 	@scripts/setup.sh build fuzz

@@ -129,7 +129,8 @@ fn the_state_says_where_the_container_stands(sb: &Sandbox) {
     let reports = whole_life(sb, |b| b);
     let state =
         |kind: &str| -> Value { serde_json::from_str(of_kind(&reports, kind)["stdin"].as_str().unwrap()).unwrap() };
-    for kind in ["prestart", "createRuntime", "createContainer"] {
+    assert_eq!(state("prestart")["status"], "created");
+    for kind in ["createRuntime", "createContainer"] {
         assert_eq!(state(kind)["status"], "creating", "{kind}");
     }
     assert_eq!(state("startContainer")["status"], "created");

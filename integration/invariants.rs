@@ -5,6 +5,7 @@
 
 mod completeness_table;
 mod cve_table;
+mod engines_page;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,7 +13,8 @@ use crate::harness::{Bundle, BundleBuilder, Case, Lines, Sandbox, SocketServer, 
 pub const CASES: &[Case] = cases![
     a_profile_on_a_host_without_apparmor_is_an_error,
     no_confinement_is_what_a_host_without_apparmor_gives,
-    a_label_on_a_host_without_selinux_is_an_error,
+    a_programs_label_on_a_host_without_selinux_is_an_error,
+    a_label_of_mounts_on_a_host_without_selinux_is_a_warning,
     a_profile_is_in_force,
     a_profile_is_in_force_for_a_user_and_without_new_privileges,
     a_profile_is_in_force_in_a_user_namespace,
@@ -310,18 +311,26 @@ fn no_confinement_is_what_a_host_without_apparmor_gives(sb: &Sandbox) {
     assert!(!output.stderr.contains("apparmor"), "{output:?}");
 }
 
-fn a_label_on_a_host_without_selinux_is_an_error(sb: &Sandbox) {
+fn a_programs_label_on_a_host_without_selinux_is_an_error(sb: &Sandbox) {
     sb.only_corten("has these words");
     if selinux() {
         skip("SELinux is active on this machine");
     }
     let words = "selinux label is specified in config, but selinux is disabled or not supported";
-    for (pointer, field) in
-        [("/process/selinuxLabel", "process.selinuxLabel"), ("/linux/mountLabel", "linux.mountLabel")]
-    {
-        let bundle = sb.bundle().set(pointer, "system_u:system_r:container_t:s0").tool(["true"]).build();
-        assert_refused(sb, &bundle, &format!("{field}: {words}"));
+    let bundle = sb.bundle().tool(["true"]).set("/process/selinuxLabel", "system_u:system_r:container_t:s0").build();
+    assert_refused(sb, &bundle, &format!("process.selinuxLabel: {words}"));
+}
+
+/// A label of files confines nobody by itself, and a host without SELinux has none.
+fn a_label_of_mounts_on_a_host_without_selinux_is_a_warning(sb: &Sandbox) {
+    sb.only_corten("decides it so");
+    if selinux() {
+        skip("SELinux is active on this machine");
     }
+    let bundle = sb.bundle().tool(["true"]).set("/linux/mountLabel", "system_u:object_r:container_file_t:s0").build();
+    let output = sb.run(&bundle);
+    output.ok();
+    assert!(output.stderr.contains("linux.mountLabel: has no effect: SELinux isn't active"), "{output:?}");
 }
 
 /// What the policy of the lane uml-selinux has (fixtures/selinux) beside `u:base_r:base_t:s0`, which everybody has.

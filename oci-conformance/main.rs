@@ -1,10 +1,12 @@
 //! Runs the validation programs of runtime-tools against runtimes, and compares what the first came to with the list of known
 //! failures. See README.md beside this file; the programs are built by programs.sh.
 //!
-//! Exit code 0: nothing failed that isn't known, and nothing passed that is known to fail; 1: something did; 2: not run.
+//! Prints a line for each program as cargo's tests have it, where those that fail as known are ignored. Exit code 0: nothing
+//! failed that isn't known, and nothing passed that is known to fail; 101: something did; 2: not run; 77: can't run here.
 
 #[path = "../integration/apart.rs"]
 mod apart;
+mod documents;
 #[path = "../integration/groups.rs"]
 mod groups;
 mod known;
@@ -16,12 +18,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use known::{Judgement, Known};
+use known::{Known, Outcome};
+use libtest_mimic::{Arguments, Completion, Trial};
 use table::Column;
 use tap::Assertion;
 
-const USAGE: &str = "conformance [--only PROGRAM]... [--limit SECONDS] [--list] [NAME[=PATH]]...
-    NAME is looked for on PATH, corten is what this build made; the first is held to known-failures.toml";
+const USAGE: &str = "conformance [--only PROGRAM]... [--limit SECONDS] [--list | --possible] [NAME[=PATH]]...
+    NAME is looked for on PATH, corten is what this build made; the first is held to known-failures.toml
+    --only documents: the documents that corten writes; --possible: says what is in the way of a run, exit code 77";
+
+/// Without these every program says the same: that it needs them.
+const NEEDED: &[&str] = &["v1 cpu", "v1 cpuset", "v1 memory", "v1 pids", "v1 devices", "v1 blkio", "capability 21"];
 
 struct Request {
     only: Vec<String>,
@@ -35,11 +42,17 @@ fn main() -> ExitCode {
     match arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         Some(("--stage", rest)) => return stage::stage(rest),
         Some(("--init", rest)) => return stage::init(rest),
+        Some(("--documents", rest)) => return documents::main(rest),
+        Some(("--possible", _)) => {
+            return in_the_way().map_or(ExitCode::SUCCESS, |fact| {
+                println!("{fact}");
+                ExitCode::from(77)
+            });
+        }
         _ => {}
     }
     match request(&arguments).and_then(|request| run(&request)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(code) => code,
         Err(message) => {
             eprintln!("conformance: {message}");
             ExitCode::from(2)
@@ -99,15 +112,33 @@ fn programs(built: &Path, only: &[String]) -> Result<Vec<String>, String> {
     }
 }
 
-fn run(request: &Request) -> Result<bool, String> {
+/// The fact of the machine because of which the programs can't run.
+fn in_the_way() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("the programs need root".to_owned());
+    }
+    let lacking: Vec<&str> = NEEDED.iter().copied().filter(|fact| !has(fact)).collect();
+    (!lacking.is_empty()).then(|| {
+        format!("this machine lacks what the programs need: {} (README.md of oci-conformance)", lacking.join(", "))
+    })
+}
+
+fn run(request: &Request) -> Result<ExitCode, String> {
     let built = built();
-    let programs = programs(&built, &request.only)?;
+    let documents = request.runtimes[0].0 == "corten"
+        && (request.only.is_empty() || request.only.iter().any(|name| name == documents::NAME));
+    let only: Vec<String> = request.only.iter().filter(|name| *name != documents::NAME).cloned().collect();
+    let mut programs = programs(&built, &only)?;
+    if documents && only.len() < request.only.len() && only.is_empty() {
+        programs.clear();
+    }
     if request.list {
         println!("{}", programs.join("\n"));
-        return Ok(true);
+        return Ok(ExitCode::SUCCESS);
     }
-    if !nix::unistd::geteuid().is_root() {
-        return Err("the programs need root".to_owned());
+    if let Some(fact) = in_the_way() {
+        println!("{fact}");
+        return Ok(ExitCode::from(77));
     }
     let text = include_str!("known-failures.toml");
     let known = Known::parse(text).map_err(|error| format!("known-failures.toml: {error}"))?.on(has);
@@ -119,37 +150,58 @@ fn run(request: &Request) -> Result<bool, String> {
     stage::sweep();
     let mut columns: Vec<Column> = request.runtimes.iter().map(|(name, path)| column(name, path)).collect();
     for program in &programs {
-        for ((name, path), column) in request.runtimes.iter().zip(&mut columns) {
-            let result = one(&built, dir.path(), program, name, path, request.limit);
-            column.results.push(result.map_err(|error| format!("{program} with {name}: {error}"))?);
+        let path = built.join("programs").join(program);
+        for (runtime, column) in request.runtimes.iter().zip(&mut columns) {
+            column.results.push(one(&built, dir.path(), program, &path, runtime, request.limit)?);
         }
         eprintln!("{program}");
     }
-
-    println!("{}", table::render(&programs, &columns));
-    let judgement = judge(&programs, &columns[0], &known);
-    let details = format!("{}\nknown\n  {}\n", table::details(&programs, &columns), judgement.known.join("\n  "));
+    let mut trials: Vec<Trial> = programs
+        .iter()
+        .zip(&columns[0].results)
+        .map(|(program, result)| trial(program, known.judge(program, result).outcome(table::passed(result))))
+        .collect();
+    let mut details = table::details(&programs, &columns);
+    if documents {
+        let path = dir.path().join(documents::NAME);
+        let this = std::env::current_exe().map_err(|error| error.to_string())?;
+        stage::script(&path, &[&this, Path::new("--documents"), &built]).map_err(|error| error.to_string())?;
+        let result = one(&built, dir.path(), documents::NAME, &path, &request.runtimes[0], request.limit)?;
+        for it in &result {
+            let outcome = known.one(documents::NAME, it).outcome(table::passed(std::slice::from_ref(it)));
+            trials.push(trial(&format!("{}: {}", documents::NAME, it.name), outcome));
+        }
+        for line in known.unseen(documents::NAME, &result) {
+            trials.push(trial(documents::NAME, Outcome::Failed(line)));
+        }
+        let columns = [Column { results: vec![result], ..column("corten", Path::new("")) }];
+        details += &table::details(&[documents::NAME.to_owned()], &columns);
+    }
+    let gone = |failure: &&known::Failure| {
+        failure.program != documents::NAME && !built.join("programs").join(&failure.program).exists()
+    };
+    if let Some(failure) = known.failure.iter().find(gone) {
+        trials.push(trial(&failure.program, Outcome::Failed("known-failures.toml has it: no such program".to_owned())));
+    }
+    if columns.len() > 1 {
+        println!("{}", table::render(&programs, &columns));
+    }
     let report = built.join("report.txt");
     fs::write(&report, &details).map_err(|error| format!("{}: {error}", report.display()))?;
-    for line in &judgement.new {
-        println!("failed: {line}");
-    }
-    for line in &judgement.stale {
-        println!("out of date: {line}");
-    }
-    let (known, new) = (judgement.known.len(), judgement.new.len());
-    println!("{}: {known} known failures, {new} new, {} out of date", columns[0].name, judgement.stale.len());
-    Ok(judgement.new.is_empty() && judgement.stale.is_empty())
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::default() };
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
-/// What the first runtime did that the list doesn't say. Entries of programs that this run left out aren't looked at.
-fn judge(programs: &[String], column: &Column, known: &Known) -> Judgement {
-    let results = programs.iter().zip(&column.results).map(|(name, result)| (name.as_str(), result.as_slice()));
-    let mut judgement = known.judge(results);
-    let gone = |program: &str| !built().join("programs").join(program).exists();
-    let listed = known.failure.iter().map(|failure| failure.program.as_str());
-    judgement.stale.extend(listed.filter(|program| gone(program)).map(|program| format!("{program}: no such program")));
-    judgement
+/// A test whose outcome is known already. The reasons of those that are left out stand in lines that scripts/test.sh collects.
+fn trial(name: &str, outcome: Outcome) -> Trial {
+    if let Outcome::Ignored(reason) = &outcome {
+        println!("skipped {name}: {reason}");
+    }
+    Trial::ignorable_test(name, move || match outcome {
+        Outcome::Passed => Ok(Completion::Completed),
+        Outcome::Ignored(_) => Ok(Completion::ignored()),
+        Outcome::Failed(why) => Err(why.into()),
+    })
 }
 
 fn column(name: &str, path: &Path) -> Column {
@@ -159,25 +211,29 @@ fn column(name: &str, path: &Path) -> Column {
     Column { name: name.to_owned(), version: number.unwrap_or_default().to_owned(), results: Vec::new() }
 }
 
+/// Runs one program in a place of its own.
 fn one(
     built: &Path,
     dir: &Path,
     program: &str,
-    name: &str,
     path: &Path,
+    (name, runtime): &(String, PathBuf),
     limit: u32,
-) -> std::io::Result<Vec<Assertion>> {
-    let output = built.join("output").join(name);
-    fs::create_dir_all(&output)?;
-    let (out, err) = (output.join(format!("{program}.stdout")), output.join(format!("{program}.stderr")));
-    let place = stage::Place::new(&dir.join(format!("{name}-{program}")), built, path)?;
-    let files = (fs::File::create(&out)?, fs::File::create(&err)?);
-    let end = place.run(&built.join("programs").join(program), name == "crun", limit, files.0, files.1)?;
-    let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let said = text(&err)?;
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last_words = lines[lines.len().saturating_sub(6)..].join("\n");
-    Ok(tap::parse(&text(&out)?, end, &last_words))
+) -> Result<Vec<Assertion>, String> {
+    let run = || -> std::io::Result<Vec<Assertion>> {
+        let output = built.join("output").join(name);
+        fs::create_dir_all(&output)?;
+        let (out, err) = (output.join(format!("{program}.stdout")), output.join(format!("{program}.stderr")));
+        let place = stage::Place::new(&dir.join(format!("{name}-{program}")), built, runtime)?;
+        let files = (fs::File::create(&out)?, fs::File::create(&err)?);
+        let end = place.run(path, name == "crun", limit, files.0, files.1)?;
+        let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let said = text(&err)?;
+        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let last_words = lines[lines.len().saturating_sub(6)..].join("\n");
+        Ok(tap::parse(&text(&out)?, end, &last_words))
+    };
+    run().map_err(|error| format!("{program} with {name}: {error}"))
 }
 
 /// Whether the machine has what an entry of known-failures.toml says it lacks. An unknown fact is one that no machine has:

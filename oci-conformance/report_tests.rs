@@ -6,7 +6,7 @@ mod known;
 mod table;
 mod tap;
 
-use known::Known;
+use known::{Known, Outcome};
 use table::Column;
 use tap::{Assertion, End, Verdict, parse};
 
@@ -109,31 +109,69 @@ reason = "not part of this run"
 fn judge(stdout: &str, facts: &[&str]) -> known::Judgement {
     let result = parse(stdout, GOOD, "");
     let known = Known::parse(LIST).unwrap().on(|fact| facts.contains(&fact));
-    known.judge([("p", result.as_slice())].into_iter())
+    known.judge("p", &result)
+}
+
+fn owned((name, reason): (&str, &str)) -> (String, String) {
+    (name.to_owned(), reason.to_owned())
+}
+
+#[test]
+fn a_program_is_a_test_that_passes_fails_or_is_left_out_with_its_reasons() {
+    let outcome = |stdout: &str, facts: &[&str]| {
+        let passed = table::passed(&parse(stdout, GOOD, ""));
+        judge(stdout, facts).outcome(passed)
+    };
+    let both = "not ok 1 - two\nnot ok 2 - three\n1..2\n";
+    assert_eq!(outcome(both, &[]), Outcome::Ignored("a bug no such controller".to_owned()));
+    assert_eq!(outcome(both, &["v1 hugetlb"]), Outcome::Failed("three: ".to_owned()));
+    let stale = "two: known-failures.toml has it, and it didn't fail";
+    assert_eq!(outcome("ok 1 - two\nnot ok 2 - three\n1..2\n", &[]), Outcome::Failed(stale.to_owned()));
+    let none = Known::parse("").unwrap();
+    let of = |stdout: &str| {
+        let said = parse(stdout, GOOD, "");
+        none.judge("p", &said).outcome(table::passed(&said))
+    };
+    assert_eq!(of("ok 1 - x\n1..1\n"), Outcome::Passed);
+    assert_eq!(of("not ok 1 - x\n# why\n1..1\n"), Outcome::Failed("x: why".to_owned()));
+    assert_eq!(of("ok 1 # SKIP x\n1..1\n"), Outcome::Ignored("it skips all that it could assert".to_owned()));
 }
 
 #[test]
 fn a_known_failure_is_none_of_the_new() {
     let judgement = judge("not ok 1 - one\nnot ok 2 - two\nnot ok 3 - three\n1..3\n", &[]);
-    assert_eq!(judgement.new, ["p: one: "]);
+    assert_eq!(judgement.new, ["one: "]);
     assert_eq!(judgement.stale, [""; 0]);
-    assert_eq!(judgement.known, ["p: two: a bug", "p: three: no such controller"]);
+    assert_eq!(judgement.known, [("two", "a bug"), ("three", "no such controller")].map(owned));
 }
 
 #[test]
 fn a_known_failure_that_passes_or_is_not_there_fails_the_run() {
-    for stdout in ["ok 1 - two\nnot ok 2 - three\n1..2\n", "not ok 1 - three\n1..1\n"] {
-        assert_eq!(judge(stdout, &[]).stale, ["p: two: is known to fail and didn't"]);
-    }
+    let stale = |stdout: &str| judge(stdout, &[]).stale;
+    let words = "two: known-failures.toml has it, and it";
+    assert_eq!(stale("ok 1 - two\nnot ok 2 - three\n1..2\n"), [format!("{words} didn't fail")]);
+    assert_eq!(stale("ok 1 # SKIP two\nnot ok 2 - three\n1..2\n"), [format!("{words} didn't fail")]);
+    assert_eq!(stale("not ok 1 - three\n1..1\n"), [format!("{words} wasn't seen")]);
+}
+
+#[test]
+fn an_entry_may_say_all_that_is_wrong() {
+    let entry = "[[failure]]\nprogram = 'p'\nassertions = ['x']\nreason = 'a bug'\nsays = 'this'\n";
+    let judge = |why: &str| {
+        let said = parse(&format!("not ok 1 - x\n# {why}\n1..1\n"), GOOD, "");
+        Known::parse(entry).unwrap().judge("p", &said)
+    };
+    assert_eq!(judge("this").known, [owned(("x", "a bug"))]);
+    assert_eq!(judge("this, and that").new, ["x: this, and that"]);
 }
 
 #[test]
 fn an_entry_counts_only_where_the_machine_lacks_what_it_says() {
     let stdout = "not ok 1 - two\nnot ok 2 - three\n1..2\n";
-    assert_eq!(judge(stdout, &["v1 hugetlb"]).new, ["p: three: "]);
+    assert_eq!(judge(stdout, &["v1 hugetlb"]).new, ["three: "]);
     assert_eq!(
         judge("not ok 1 - two\nok 2 - three\n1..2\n", &["v1 hugetlb"]),
-        known::Judgement { known: vec!["p: two: a bug".to_owned()], ..Default::default() }
+        known::Judgement { known: vec![owned(("two", "a bug"))], ..Default::default() }
     );
 }
 

@@ -38,10 +38,7 @@ impl Place {
         for name in ["runtimetest", &archive()] {
             fs::copy(programs.join(name), dir.join(name))?;
         }
-        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-        let script = format!("#!/bin/sh\nexec {} --root {} \"$@\"\n", quoted(runtime), quoted(&dir.join("state")));
-        fs::write(dir.join("runtime"), script)?;
-        fs::set_permissions(dir.join("runtime"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        script(&dir.join("runtime"), &[runtime, Path::new("--root"), &dir.join("state")])?;
         Ok(place)
     }
 
@@ -72,6 +69,14 @@ impl Drop for Place {
             eprintln!("conformance: {} is left behind: {error}", self.dir.display());
         }
     }
+}
+
+/// A program that is another one with these arguments before its own.
+pub fn script(path: &Path, words: &[&Path]) -> std::io::Result<()> {
+    let quoted = |word: &&Path| format!("'{}'", word.display().to_string().replace('\'', r"'\''"));
+    let words: Vec<String> = words.iter().map(quoted).collect();
+    fs::write(path, format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" ")))?;
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
 }
 
 /// Removes the groups of a driver that was killed itself.

@@ -1,10 +1,12 @@
 #!/bin/sh
-# setup.sh build|test|conformance|fuzz|vm|bench...   installs what is missing of the packages that building, testing (here, by
-# runtime-tools' programs, by fuzzing, in virtual machines) or measuring needs.
+# setup.sh build|test|conformance|runtimes|fuzz|engines|vm|bench...   installs what is missing of the packages that building,
+# testing (here, by runtime-tools' programs, beside other runtimes, by fuzzing, below engines, in virtual machines) or
+# measuring needs.
 #
 # Each need is checked by looking for the thing itself (a program, a library, a toolchain of the right version), so the
 # script is quick when nothing is missing, and a machine that got its tools in another way is left alone. Packages are
-# installed with apt-get and only by root; anyone else is told which packages to install.
+# installed with apt-get and only by root; anyone else is told which packages to install. What a part of the tests can do
+# without (a Go that is new enough, cargo-fuzz) is no failure: the tests leave that part out by name.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 machine=$(uname -m)
@@ -20,7 +22,12 @@ has_static_libc() { [ -e "$(gcc -print-file-name=libc.a)" ] && [ -e /usr/include
 has_static_libseccomp() { [ -e "${LIBSECCOMP_LIB_PATH:-/usr/lib/$machine-linux-gnu}/libseccomp.a" ]; }
 has_static_busybox() { busybox true && ! ldd "$(command -v busybox)"; }
 
-has_go() { PATH="$PATH:/usr/local/go/bin" go version; }
+# Whether a version is one that oci-conformance/go.mod can be built with.
+go_is_enough() { [ "$(printf '%s\n' "$go_wanted" "$1" | sort -V | head -n 1)" = "$go_wanted" ]; }
+go_wanted=$(sed -n 's/^go //p' "$here/../oci-conformance/go.mod")
+has_go() {
+    have=$(PATH="$PATH:/usr/local/go/bin" go env GOVERSION 2>/dev/null) && go_is_enough "${have#go}"
+}
 
 # The name of Debian's toolchain: Debian 13 has a new enough `rustc`; Debian 12's own is too old, but its security
 # archive carries the toolchain that browsers are built with, as `rustc-web`. Programs have the usual names in both.
@@ -44,6 +51,7 @@ find_toolchain() {
 rust_missing=
 lint_missing=
 fuzz_missing=
+go_missing=
 for purpose in "$@"; do
     case $purpose in
     build)
@@ -67,7 +75,9 @@ for purpose in "$@"; do
         fi
         ;;
     conformance)
-        need golang-go has_go
+        has_go || go_missing=yes
+        ;;
+    runtimes)
         need runc runc --version
         need crun crun --version
         ;;
@@ -87,6 +97,11 @@ for purpose in "$@"; do
         need python3 python3 --version
         need util-linux command -v unshare
         ;;
+    engines)
+        need mmdebstrap mmdebstrap --version
+        need debian-archive-keyring test -e "${ENGINES_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}"
+        need util-linux command -v flock
+        ;;
     bench)
         need busybox-static has_static_busybox
         need jq jq --version
@@ -94,7 +109,7 @@ for purpose in "$@"; do
         need crun crun --version
         ;;
     *)
-        echo "setup.sh: unknown purpose: $purpose (build, test, conformance, fuzz, vm and bench are known)" >&2
+        echo "setup.sh: unknown purpose: $purpose (build, test, conformance, runtimes, fuzz, engines, vm and bench are known)" >&2
         exit 2
         ;;
     esac
@@ -105,7 +120,33 @@ install_fuzz() {
     echo "setup.sh: installing cargo-fuzz"
     (cd / && CARGO_BUILD_TARGET= "$here/cargo.sh" install --quiet --locked cargo-fuzz --version 0.13.2) </dev/null
 }
-[ -n "$missing$rust_missing$lint_missing" ] || { install_fuzz; exit; }
+# Debian 12's Go is too old. Where none is to be had this says so, and programs.sh does.
+install_go() {
+    [ -n "$go_missing" ] || return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "setup.sh: no Go $go_wanted or later here, and only root can install packages: left out"
+        return 0
+    fi
+    # "2:1.24~2", of which the epoch is Debian's own.
+    offered() { apt-cache policy golang-go 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]*:\)*//p'; }
+    offered=$(offered)
+    if [ -z "$offered" ]; then
+        apt-get update -qq </dev/null || true
+        offered=$(offered)
+    fi
+    if [ -n "$offered" ] && [ "$offered" != '(none)' ] && go_is_enough "$offered"; then
+        echo "setup.sh: installing: golang-go"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go </dev/null ||
+            echo "setup.sh: golang-go can't be installed: left out"
+    else
+        echo "setup.sh: the package sources offer no Go $go_wanted or later: left out"
+    fi
+}
+[ -n "$missing$rust_missing$lint_missing" ] || {
+    install_fuzz
+    install_go
+    exit
+}
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "setup.sh: this machine has no apt-get; install by its own means:$missing${rust_missing:+ and a Rust toolchain}" >&2
@@ -133,3 +174,4 @@ fi
 # shellcheck disable=SC2086 # the list is meant to be split
 apt-get install -y -qq --no-install-recommends $missing </dev/null
 install_fuzz
+install_go

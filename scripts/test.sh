@@ -1,8 +1,8 @@
 #!/bin/bash
 # test.sh [GROUP...]   everything a change must pass, in order of cost; goes on after a failure.
 #
-# The groups are lint, unit, integration, fuzz, vm-fast and vm-full; without any, all of them. The last two are the integration
-# suite in virtual machines, each lane a check of its own (integration/vm/).
+# The groups are lint, unit, integration, conformance, fuzz, engines, vm-fast and vm-full; without any, all of them. The last
+# two are the integration suite in virtual machines, each lane a check of its own (integration/vm/).
 #
 # It ends with what each check came to, what was left out and why, the failed tests with what they said, for who sees only
 # the end of a log, and as its last line the totals over all runners: `corten: N passed, N failed, N skipped`. Passed are
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.." || exit 1
 cargo=scripts/cargo.sh
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-[ $# -gt 0 ] || set -- lint unit integration fuzz vm-fast vm-full
+[ $# -gt 0 ] || set -- lint unit integration conformance fuzz engines vm-fast vm-full
 summary=() skipped=() failures=()
 passed=0 failed=0 skips=0
 
@@ -74,7 +74,7 @@ lint() {
 
 unit() {
     check 'unit tests' "$cargo" test --locked --no-fail-fast --lib --bins --test invariants --test golden_plans \
-        --test plan_properties --test seccomp_verdicts -- --show-output
+        --test plan_properties --test seccomp_verdicts --test conformance_report --test engines_verdict -- --show-output
 }
 
 integration() {
@@ -90,6 +90,28 @@ integration() {
     fi
 }
 
+conformance() { # corten alone, held to the list of known failures
+    local code=0
+    scripts/setup.sh conformance </dev/null 2>&1 || true
+    oci-conformance/programs.sh 2>&1 </dev/null | tee "$out" || code=$?
+    case $code in
+    0) ;;
+    77)
+        skip 'conformance' "$(tail -n 1 "$out")"
+        return
+        ;;
+    *)
+        check 'conformance' oci-conformance/programs.sh
+        return
+        ;;
+    esac
+    "$cargo" test --locked --quiet --test conformance -- --possible >"$out" </dev/null || code=$?
+    case $code in
+    77) skip 'conformance' "$(tail -n 1 "$out")" ;;
+    *) check 'conformance' "$cargo" test --locked --test conformance ;;
+    esac
+}
+
 fuzz() { # the corpus, and a few seconds for each target
     local code=0
     scripts/setup.sh fuzz </dev/null 2>&1 || true
@@ -98,6 +120,19 @@ fuzz() { # the corpus, and a few seconds for each target
     0) check 'fuzzing' fuzz/fuzz.sh short ;;
     *) skip 'fuzzing' "$(tail -n 1 "$out")" ;;
     esac
+}
+
+engines() { # each an own check; where they can't be had, each is left out by name
+    local engine code=0
+    scripts/setup.sh engines </dev/null 2>&1 || true
+    integration/engines/build.sh 2>&1 </dev/null | tee "$out" || code=$?
+    for engine in $("$cargo" test --locked --quiet --test engines -- --engines); do
+        case $code in
+        0) check "engine $engine" "$cargo" test --locked --quiet --test engines -- --engine "$engine" ;;
+        77) skip "engine $engine" "$(tail -n 1 "$out")" ;;
+        *) check "engine $engine" integration/engines/build.sh ;;
+        esac
+    done
 }
 
 machines() { # SPEED: where they can't be built, each of their lanes is left out by name
@@ -117,10 +152,10 @@ machines() { # SPEED: where they can't be built, each of their lanes is left out
 
 for group in "$@"; do
     case $group in
-    lint | unit | integration | fuzz) "$group" ;;
+    lint | unit | integration | conformance | fuzz | engines) "$group" ;;
     vm-fast | vm-full) machines "${group#vm-}" ;;
     *)
-        echo "test.sh: unknown group: $group (lint, unit, integration, fuzz, vm-fast and vm-full are known)" >&2
+        echo "test.sh: unknown group: $group (lint, unit, integration, conformance, fuzz, engines, vm-fast and vm-full are known)" >&2
         exit 2
         ;;
     esac

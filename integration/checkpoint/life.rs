@@ -191,7 +191,7 @@ fn hooks_run_around_both(sb: &Sandbox) {
     // The network is new, so what makes it runs again; what is in the container is as it was.
     let mut restored = Counting::restore(sb, &bundle, container.id.clone(), &sb.path("images"), &[]);
     restored.say("one", 1);
-    assert_eq!(lines()[begun + 1..], ["prestart creating", "createRuntime creating"]);
+    assert_eq!(lines()[begun + 1..], ["prestart created", "createRuntime creating"]);
 }
 
 fn a_foreground_restore_ends_with_the_program(sb: &Sandbox) {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
+use nix::mount::MsFlags;
 use serde_json::{Value, json};
 
 use super::{Counting, checkpoint, counting_bundle, criu, restoring};
@@ -15,6 +16,7 @@ use crate::labels::{Profile, needs_apparmor};
 
 pub const CASES: &[Case] = cases![
     mounts_and_their_content_come_back,
+    a_root_that_hears_of_the_hosts_mounts_does_so_again,
     what_is_masked_and_read_only_stays_so,
     a_container_with_a_user_namespace_comes_back_in_one,
     a_cgroup_namespace_and_its_mount_come_back,
@@ -74,6 +76,28 @@ fn mounts_and_their_content_come_back(sb: &Sandbox) {
         all
     };
     assert_eq!(points(&after), points(&before), "no mount more, no mount less");
+}
+
+/// Docker makes its own directory a shared mount: the roots of its containers are slaves of what is mounted there.
+fn a_root_that_hears_of_the_hosts_mounts_does_so_again(sb: &Sandbox) {
+    let bundle = counting_bundle(sb).build();
+    let root = bundle.in_rootfs("");
+    sb.mount(&root.display().to_string(), &root, None, MsFlags::MS_BIND, "");
+    nix::mount::mount(None::<&str>, &root, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+    let mounts = || {
+        let all = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        all.lines().filter(|line| line.contains(root.to_str().unwrap())).count()
+    };
+    let before = mounts();
+    let container = Counting::run(sb, &bundle, &[]);
+    let master = |id: &str| mount_at(&report(sb, id), "/")["propagation"].clone();
+    let was = master(&container.id);
+    assert!(was.to_string().contains("master:"), "{was}");
+    checkpoint(sb, &container.id, &sb.path("images"), &[]).ok();
+    let mut restored = Counting::restore(sb, &bundle, container.id.clone(), &sb.path("images"), &[]);
+    restored.say("one", 1);
+    assert_eq!(master(&restored.id), was);
+    assert_eq!(mounts(), before, "what was mounted for criu didn't reach the host");
 }
 
 fn what_is_masked_and_read_only_stays_so(sb: &Sandbox) {

@@ -21,9 +21,7 @@ unable() { echo "build.sh: $*"; exit 77; }
 . "$here/../mirror.sh"
 
 [ "$(id -u)" = 0 ] || unable "only root can build a root file system"
-for tool in mmdebstrap busybox; do
-    command -v $tool >/dev/null || unable "$tool is missing: scripts/setup.sh engines installs what is needed"
-done
+command -v mmdebstrap >/dev/null || unable "mmdebstrap is missing: scripts/setup.sh engines installs what is needed"
 mirror=${ENGINES_MIRROR:-$(mirror_of_host)}
 [ -n "$mirror" ] || unable "no Debian mirror found below /etc/apt; set ENGINES_MIRROR"
 keyring=${ENGINES_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
@@ -38,7 +36,7 @@ tools=busybox-static,bsdutils,ca-certificates,jq,procps,docker-registry
 mkdir -p "$out"
 exec 9>"$out/.lock"
 flock 9
-stamp=$(printf '%s\n' "$suite $mirror $engines $below $tools" | cat - "$0" "$here/layout.sh" | sha256sum | cut -d' ' -f1)
+stamp=$(printf '%s\n' "$suite $mirror $engines $below $tools" | cat - "$0" "$here/image.sh" "$here/layout.sh" | sha256sum | cut -d' ' -f1)
 # It has a stamp of its own.
 crictl() {
     if "$here/crictl/build.sh" "$out"; then
@@ -60,18 +58,7 @@ mmdebstrap -q --mode=root --variant=minbase --include="$engines,$below,$tools" -
     "$suite" "$out/root" "deb [signed-by=$keyring] $mirror $suite main" || unable "the packages can't be fetched or unpacked"
 rm -rf "$out/root/var/cache/apt" "$out/root/var/lib/apt/lists"
 
-# The image: an own busybox with its applets, two users, and the directories that engines mount on.
-image=$(mktemp -d "$out/image.XXXXXX")
-trap 'rm -rf "$image"' EXIT
-mkdir -p "$image"/{bin,dev,etc,proc,root,sys,tmp,var/tmp}
-chmod 755 "$image"
-chmod 1777 "$image/tmp" "$image/var/tmp"
-cp "$out/root/usr/bin/busybox" "$image/bin/busybox"
-for applet in $("$image/bin/busybox" --list); do [ "$applet" = busybox ] || ln -s busybox "$image/bin/$applet"; done
-printf '%s\n' root:x:0:0:root:/root:/bin/sh alice:x:1000:1000::/tmp:/bin/sh >"$image/etc/passwd"
-printf '%s\n' root:x:0: alice:x:1000: audio:x:63:alice >"$image/etc/group"
-mkdir -p "$out/root/usr/share/engines"
-tar -C "$image" --owner=0 --group=0 --numeric-owner -cf "$out/root/usr/share/engines/image.tar" .
+"$here/image.sh" "$out/root" "$out/root/usr/share/engines/image.tar"
 "$here/layout.sh" "$out/root/usr/share/engines/image.tar" "$out/root/usr/share/engines/image-oci.tar"
 crictl
 chroot "$out/root" dpkg-query -W -f '${Package} ${Version}\n' >"$out/root.manifest"

@@ -47,8 +47,14 @@ impl Output {
 impl std::fmt::Display for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let Output { code, stdout, stderr, words } = self;
-        write!(f, "`{words}` ended with {code}\n  stdout: {}\n  stderr: {}", stdout.trim_end(), stderr.trim_end())
+        write!(f, "`{words}` ended with {code}\n  stdout: {}\n  stderr: {}", last_lines(stdout), last_lines(stderr))
     }
+}
+
+/// An engine can be wordy: what matters stands at the end.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(12)..].join("\n    ")
 }
 
 /// Runs a program of the machine.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
@@ -13,7 +13,7 @@ use nix::unistd::pivot_root;
 
 use crate::apart::{self, BROKEN, Outcome};
 use crate::groups::{self, Groups};
-use crate::scenario::Report;
+use crate::report::Said;
 
 const NONE: Option<&str> = None;
 const PREFIX: &str = "corten-engines-";
@@ -21,18 +21,38 @@ const PREFIX: &str = "corten-engines-";
 /// What an engine keeps its images in. Not on the machine's root, which is an overlay: none can lie on another one.
 const STORES: [&str; 4] = ["var/lib/containers", "var/lib/docker", "var/lib/containerd", "var/tmp"];
 
-/// What a machine said: each scenario's report, and why it ended early.
-pub struct Said {
-    pub reports: Vec<Report>,
-    pub broken: Option<String>,
-}
-
 /// Runs an engine's scenarios with a runtime; blocks until the machine is gone.
 pub fn run(engine: &str, name: &str, path: Option<&Path>, root: &Path, only: &[String], limit: u32) -> Said {
     match on_machine(engine, name, path, root, only, limit) {
         Ok(said) => said,
         Err(error) => Said { reports: Vec::new(), broken: Some(format!("the machine can't be made: {error}")) },
     }
+}
+
+/// Runs an engine's scenarios with a runtime on the machine that this is, and leaves there what the engine leaves.
+pub fn run_here(engine: &str, name: &str, only: &[String], limit: u32) -> Said {
+    // The link would be that of `timeout`.
+    let own = std::env::current_exe().unwrap_or_default().display().to_string();
+    let mut work = Command::new("timeout");
+    work.args(["--signal=KILL", &limit.to_string(), &own, "--scenarios", engine, name]).args(only);
+    match work.stdin(Stdio::null()).stderr(Stdio::inherit()).output() {
+        Ok(output) => said(&output, limit),
+        Err(error) => Said { reports: Vec::new(), broken: Some(format!("the scenarios don't start: {error}")) },
+    }
+}
+
+/// The reports of a scenarios' process, and how it ended.
+fn said(output: &Output, limit: u32) -> Said {
+    let broken = match apart::outcome(output.status) {
+        Outcome::Exited(0) => None,
+        Outcome::Exited(code) => Some(format!("the scenarios' process ended with {code}")),
+        Outcome::Signalled(signal) => Some(format!("the scenarios' process died by signal {signal}")),
+        Outcome::TimedOut => Some(format!("after {limit} seconds it was stopped")),
+        Outcome::Broken => Some("the machine can't be set up".to_owned()),
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let reports = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    Said { reports, broken }
 }
 
 fn on_machine(
@@ -64,18 +84,9 @@ fn on_machine(
     for item in fs::read_dir(dir.path().join("log"))?.flatten() {
         fs::copy(item.path(), logs.join(item.file_name()))?;
     }
-    let broken = match apart::outcome(output.status) {
-        Outcome::Exited(0) => None,
-        Outcome::Exited(code) => Some(format!("the scenarios' process ended with {code}")),
-        Outcome::Signalled(signal) => Some(format!("the scenarios' process died by signal {signal}")),
-        Outcome::TimedOut => Some(format!("after {limit} seconds it was stopped")),
-        Outcome::Broken => Some("the machine can't be set up".to_owned()),
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    let reports = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     drop(groups);
     dir.close()?;
-    Ok(Said { reports, broken })
+    Ok(said(&output, limit))
 }
 
 /// Removes the groups and directories of a driver that was killed itself.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use crate::report::{Outcome, Report};
 
 /// What a scenario is given.
 pub struct World {
@@ -19,9 +19,9 @@ pub struct World {
 }
 
 /// A sentence as a name, and what is done.
-pub struct Scenario<C: ?Sized = World> {
+pub struct Scenario {
     pub name: &'static str,
-    pub run: fn(&C),
+    pub run: fn(&World),
 }
 
 /// Scenarios of one engine: how it is started, and what is done with it.
@@ -37,6 +37,22 @@ pub struct Engine {
     pub known: &'static [(&'static str, &'static str)],
 }
 
+impl Engine {
+    /// The scenarios' names in their order; the start is the first.
+    pub fn names(&self) -> Vec<&'static str> {
+        let all = self.scenarios.iter().flat_map(|(_, list)| list.iter()).map(|scenario| scenario.name);
+        std::iter::once(START).chain(all).collect()
+    }
+}
+
+/// The scenario that the engine's start is: when it fails, nothing else is tried.
+const START: &str = "it_starts";
+
+/// Whether a scenario is among those asked for; no words mean all.
+pub fn wanted(name: &str, only: &[String]) -> bool {
+    only.is_empty() || name == START || only.iter().any(|word| name.contains(word.as_str()))
+}
+
 /// The list of a file's scenarios. One that isn't listed is dead code, and the compiler says so.
 macro_rules! scenarios {
     ($($name:ident),+ $(,)?) => {
@@ -44,22 +60,6 @@ macro_rules! scenarios {
     };
 }
 pub(crate) use scenarios;
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
-    pub name: String,
-    pub result: Outcome,
-    /// Why it failed or was left out.
-    pub text: String,
-    pub milliseconds: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    Passed,
-    Failed,
-    Skipped,
-}
 
 /// The panic payload that means "can't be answered here".
 struct Skip(String);
@@ -96,13 +96,10 @@ pub fn run_all(engines: &[&Engine], arguments: &[String]) -> ExitCode {
     let path = path.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or_default();
     let world = World { program: engine.program, runtime: runtime.clone(), path };
     let all = engine.scenarios.iter().flat_map(|(_, list)| list.iter());
-    // The engine is the first scenario: when it doesn't start, nothing else is tried.
-    let start = Scenario { name: "it_starts", run: engine.start };
-    let mut chosen = vec![&start];
-    chosen.extend(all.filter(|it| only.is_empty() || only.iter().any(|word| it.name.contains(word.as_str()))));
+    let start = Scenario { name: START, run: engine.start };
     // Why the engine isn't there: then that is the answer to every scenario.
     let mut absent: Option<String> = None;
-    for scenario in chosen {
+    for scenario in std::iter::once(&start).chain(all).filter(|it| wanted(it.name, only)) {
         let begun = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| match &absent {
             Some(reason) => skip(reason.clone()),
@@ -119,8 +116,8 @@ pub fn run_all(engines: &[&Engine], arguments: &[String]) -> ExitCode {
         let report = Report { name: scenario.name.to_owned(), result, text, milliseconds };
         println!("{}", serde_json::to_string(&report).expect("a report is plain text"));
         match result {
-            Outcome::Failed if scenario.name == start.name => break,
-            Outcome::Skipped if scenario.name == start.name => absent = Some(report.text),
+            Outcome::Failed if scenario.name == START => break,
+            Outcome::Skipped if scenario.name == START => absent = Some(report.text),
             _ => {}
         }
     }

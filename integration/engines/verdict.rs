@@ -1,7 +1,6 @@
 //! What the runtimes came to beside each other. A scenario counts by the last runtime; the first says whether it can pass at all.
 
-use crate::machine::Said;
-use crate::scenario::{Engine, Outcome, Report};
+use crate::report::{Outcome, Report, Said};
 
 #[derive(Default)]
 pub struct Totals {
@@ -11,21 +10,20 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Judges an engine's scenarios; `said` has a machine for each name.
-    pub fn add(&mut self, engine: &Engine, names: &[&str], said: &[Said], only: &[String]) {
+    /// Judges these scenarios of an engine. `said` has a machine for each of the runtimes `names`, `known` what fails with all of
+    /// them, with the proof.
+    pub fn add(&mut self, engine: &str, scenarios: &[&str], known: &[(&str, &str)], names: &[&str], said: &[Said]) {
         let (Some(reference), Some(under_test)) = (said.first(), said.last()) else { return };
         let (first, last) = (names.first().copied().unwrap_or_default(), names.last().copied().unwrap_or_default());
-        println!("\n{}: {}", engine.name, names.join(" and "));
+        println!("\n{engine}: {}", names.join(" and "));
         for (name, machine) in names.iter().zip(said) {
             if let Some(why) = &machine.broken {
-                self.failed.push((format!("{}::with_{name}", engine.name), why.clone()));
+                self.failed.push((format!("{engine}::with_{name}"), why.clone()));
             }
         }
-        let wanted = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
-        let all = engine.scenarios.iter().flat_map(|(_, list)| list.iter()).map(|scenario| scenario.name);
-        for name in std::iter::once("it_starts").chain(all.filter(|name| wanted(name))) {
-            let full = format!("{}::{name}", engine.name);
-            let known = engine.known.iter().find(|(known, _)| *known == name).map(|(_, why)| *why);
+        for name in scenarios {
+            let full = format!("{engine}::{name}");
+            let known = known.iter().find(|(known, _)| known == name).map(|(_, why)| *why);
             let verdict = judge(find(reference, name), find(under_test, name), known, first, last);
             let times: Vec<String> = said.iter().map(|said| milliseconds(find(said, name))).collect();
             match verdict {

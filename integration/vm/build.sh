@@ -116,7 +116,7 @@ fi
 # --- root file system ------------------------------------------------------------------------------------------------
 wanted="systemd systemd-sysv dbus dbus-user-session libpam-systemd libseccomp2 iproute2 apparmor uidmap kmod procps strace \
 crun runc criu busybox-static jq python3-minimal iptables nftables bpftool psmisc libcap2-bin socat bats file libcriu2 \
-slirp4netns fuse-overlayfs $extra"
+slirp4netns fuse-overlayfs podman buildah conmon netavark aardvark-dns catatonit passt $extra"
 
 # The job's programs, the units that start it, and what a machine that lives for seconds can do without.
 furnish() { # FOLDER

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The integration suite in virtual machines. A lane is one machine, one way of control groups, one caller of the runtime.
+# The integration suite in virtual machines, and Podman with systemd. A lane is one machine, one way of control groups, one caller.
 #
 # usage: lane.sh list [fast|full]                  the lanes' names
 #        lane.sh prepare [fast|full|LANE]...       builds what those lanes boot; exit code 77 where that isn't possible
@@ -28,6 +28,8 @@ fast uml-v2 uml v2 root - -
 fast uml-systemd uml v2 root --systemd-cgroup -
 fast uml-rootless uml v2 tester - -
 fast uml-selinux uml v2 root - -
+fast uml-podman uml v2 root - -
+fast uml-podman-rootless uml v2 tester - -
 full 6.1-v2 6.1 v2 root - -
 full 6.12-v2 6.12 v2 root - $elsewhere
 full 6.1-hybrid-systemd 6.1 hybrid root --systemd-cgroup $elsewhere
@@ -57,18 +59,19 @@ prepare() {
 
 # Puts together what the machine gets to see as /mnt/share: binaries, fixtures, and the places where the suite was told
 # at build time to look for them.
-stage_suite() {
-    local suite corten
-    "$top/scripts/cargo.sh" test --locked --quiet --profile "${VM_PROFILE:-vm}" --no-run --message-format=json --test integration \
+stage_suite() { # TEST SCRIPT...: the test target, and what the machine runs of ours
+    local suite corten test=$1
+    shift
+    "$top/scripts/cargo.sh" test --locked --quiet --profile "${VM_PROFILE:-vm}" --no-run --message-format=json --test "$test" \
         >"$stage/messages"
     # Optimised a bit: see Cargo.toml.
-    suite=$(executable integration <"$stage/messages")
+    suite=$(executable "$test" <"$stage/messages")
     corten=$(executable corten <"$stage/messages")
     if [ ! -x "$suite" ] || [ ! -x "$corten" ]; then die "cargo names no suite or no binary"; fi
     mkdir "$stage/share"
     strip -o "$stage/share/suite" "$suite"
     strip -o "$stage/share/corten" "$corten"
-    cp -r "$top/integration/fixtures" "$here/inside.sh" "$stage/share/"
+    cp -r "$top/integration/fixtures" "$@" "$stage/share/"
     printf 'binary=%q\nmanifest_dir=%q\n' "$corten" "$top" >"$stage/share/places"
 }
 
@@ -84,9 +87,17 @@ run() { # LANE ARGUMENT...
     fi
     stage=$(mktemp -d "${TMPDIR:-/tmp}/lane.XXXXXX")
     trap 'rm -rf "$stage"' EXIT
-    stage_suite
-    "$here/run.sh" --kernel "$kernel" --cgroup "$cgroup" --share-ro "$stage/share" --timeout "${VM_TIMEOUT:-1500}" "${append[@]}" -- \
-        bash /mnt/share/inside.sh "$caller" "$flags" "$without" "$([ "$speed" = fast ] && echo 30 || echo 10)" "$@"
+    case $lane in
+    uml-podman*)
+        stage_suite engines "$here/podman.sh" "$top/integration/engines/image.sh"
+        set -- bash /mnt/share/podman.sh "$caller" "$@"
+        ;;
+    *)
+        stage_suite integration "$here/inside.sh"
+        set -- bash /mnt/share/inside.sh "$caller" "$flags" "$without" "$([ "$speed" = fast ] && echo 30 || echo 10)" "$@"
+        ;;
+    esac
+    "$here/run.sh" --kernel "$kernel" --cgroup "$cgroup" --share-ro "$stage/share" --timeout "${VM_TIMEOUT:-1500}" "${append[@]}" -- "$@"
 }
 
 case ${1:-} in

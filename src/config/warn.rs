@@ -50,21 +50,28 @@ pub fn of_process(process: &Process, at: &Field) -> Vec<Warning> {
     warnings
 }
 
-/// Warnings that depend on the host: capabilities that it has no power to grant.
+/// Warnings that depend on the host: labels of files where SELinux isn't active, capabilities that it has no power to grant.
 pub fn of_host(spec: &Spec, host: &Host) -> Vec<Warning> {
-    let process = spec.process().as_ref();
-    let Some(sets) = process.and_then(|process| process.capabilities().as_ref()) else { return Vec::new() };
+    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_ref());
+    let mut warnings = Vec::new();
+    if label.is_some() && !host.lsms.selinux() {
+        let text = "has no effect: SELinux isn't active on this host, and files have no labels";
+        warnings.push(Warning::new(Field::at("/linux/mountLabel"), text));
+    }
+    warnings.extend(capabilities_of_host(spec, host));
+    warnings
+}
+
+fn capabilities_of_host(spec: &Spec, host: &Host) -> Option<Warning> {
+    let sets = spec.process().as_ref()?.capabilities().as_ref()?;
     let all = [sets.bounding(), sets.effective(), sets.inheritable(), sets.permitted(), sets.ambient()];
     let unavailable = all.into_iter().flatten().flatten().map(ToString::to_string).filter(|name| {
         let number = format!("CAP_{name}").parse::<caps::Capability>().map(|capability| capability.index());
         number.is_ok_and(|number| number > host.last_capability || host.bounding & (1 << number) == 0)
     });
     let unavailable = names(unavailable);
-    if unavailable.is_empty() {
-        return Vec::new();
-    }
     let text = format!("ignoring unknown or unavailable capabilities: [{}]", unavailable.join(" "));
-    vec![Warning::new(Field::at("/process/capabilities"), text)]
+    (!unavailable.is_empty()).then(|| Warning::new(Field::at("/process/capabilities"), text))
 }
 
 /// The names as the kernel has them, sorted, each once.
@@ -78,6 +85,7 @@ fn names(names: impl Iterator<Item = String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::lsm::Lsms;
     use serde_json::{Value, json};
 
     fn warnings(document: Value) -> Vec<String> {
@@ -105,6 +113,15 @@ mod tests {
         let quiet =
             json!({"linux": {"personality": {"domain": "LINUX", "flags": []}, "namespaces": [{"type": "mount"}]}});
         assert_eq!(warnings(quiet), [""; 0]);
+    }
+
+    #[test]
+    fn a_mount_label_without_selinux_is_named() {
+        let label = json!({"ociVersion": "1.3.0", "linux": {"mountLabel": "u:r:t:s0"}});
+        let spec: Spec = serde_json::from_value(label).unwrap();
+        let on = |selinux| of_host(&spec, &Host { lsms: Lsms::fixture(false, selinux), ..Host::fixture() });
+        assert!(on(false)[0].to_string().starts_with("linux.mountLabel: has no effect"), "{:?}", on(false));
+        assert!(on(true).is_empty());
     }
 
     #[test]

@@ -254,6 +254,10 @@ mod tests {
         let target = format!("--target={}", init.pid);
         let parent = said(Command::new("nsenter").args([target.as_str(), "--pid"]).args(script)).unwrap();
         pidfd::kill(parent.pid(), libc::SIGSTOP).unwrap();
+        // Until it has stopped it may still be reaping.
+        while probe_stat(parent.pid()).unwrap().unwrap().state != b'T' {
+            std::thread::yield_now();
+        }
         let held = init.hold().unwrap().unwrap();
         assert!(held.signal(libc::SIGKILL).unwrap());
         assert!(held.wait_gone(Duration::from_secs(20)).unwrap());

@@ -107,9 +107,11 @@ fn elsewhere<T>(enter: impl FnOnce() -> Result, act: impl FnOnce() -> Result<T>)
 
 const NONE: Option<&str> = None;
 
+/// Slaves of the host's, not private: what was a slave of a mount of the host gets that from criu again, which takes it over from
+/// what is mounted here (MOVE_MOUNT_SET_GROUP; the kernel refuses a private mount).
 fn mount_all(alone: &Alone) -> Result {
-    let private = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE);
-    private.during(Call::Mount).doing(|| "make the mounts of criu's namespace private")?;
+    let slave = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE);
+    slave.during(Call::Mount).doing(|| "keep what is mounted for criu from the host")?;
     if let Some(root) = alone.root {
         bind(root, root)?;
     }

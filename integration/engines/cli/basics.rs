@@ -11,7 +11,8 @@ pub const SCENARIOS: &[Scenario] = scenarios![
     a_file_that_cannot_run_is_126,
     the_runtimes_own_words_reach_the_user,
     the_environment_reaches_the_program,
-    a_working_directory_that_is_not_there_is_made,
+    a_working_directory_is_entered,
+    one_that_is_not_there_is_made_or_refused,
     a_user_by_number_has_these_ids,
     a_user_by_name_has_its_groups_and_home,
     a_group_can_be_added,
@@ -43,11 +44,7 @@ fn a_file_that_cannot_run_is_126(world: &World) {
 /// What the runtime writes into its log is what the engine shows: the reason, word by word.
 fn the_runtimes_own_words_reach_the_user(world: &World) {
     let output = world.cli(&["run", "--rm", IMAGE, "/no/such/program"]).bad();
-    let words = if world.runtime == "corten" {
-        ["process.args[0]", "/no/such/program", "no such file"]
-    } else {
-        ["exec:", "/no/such/program", "no such file"]
-    };
+    let words = ["exec:", "/no/such/program", "no such file or directory"];
     for word in words {
         assert!(output.stderr.to_lowercase().contains(word), "no word of {word:?}: {output}");
     }
@@ -57,8 +54,18 @@ fn the_environment_reaches_the_program(world: &World) {
     assert_eq!(world.run(&["-e", "COLOUR=rust", "-e", "EMPTY="], "echo $COLOUR${EMPTY-unset}").good(), "rust");
 }
 
-fn a_working_directory_that_is_not_there_is_made(world: &World) {
-    assert_eq!(world.run(&["-w", "/made/for/this"], "pwd").good(), "/made/for/this");
+fn a_working_directory_is_entered(world: &World) {
+    assert_eq!(world.run(&["-w", "/var/tmp"], "pwd").good(), "/var/tmp");
+}
+
+/// Docker makes it, Podman refuses: neither leaves that to the runtime.
+fn one_that_is_not_there_is_made_or_refused(world: &World) {
+    let output = world.run(&["-w", "/made/for/this"], "pwd");
+    if world.is_docker() {
+        assert_eq!(output.good(), "/made/for/this");
+    } else {
+        output.ends_with(126).says("/made/for/this");
+    }
 }
 
 fn a_user_by_number_has_these_ids(world: &World) {

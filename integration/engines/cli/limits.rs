@@ -1,7 +1,6 @@
 //! Limits: inside the container they read as asked for, and the engine changes and reports them.
 
-use super::IMAGE;
-use crate::scenario::{Scenario, World, scenarios, until};
+use crate::scenario::{Scenario, World, scenarios, skip};
 
 pub const SCENARIOS: &[Scenario] = scenarios![
     a_memory_limit_is_seen_inside,
@@ -38,10 +37,15 @@ fn a_processor_limit_is_seen_inside(world: &World) {
 
 fn processor_shares_are_seen_inside(world: &World) {
     let said = world.run(&["--cpu-shares", "2048"], &value("cpu/cpu.shares", "cpu.weight")).good();
-    assert!(["2048", "79", "159"].contains(&said.as_str()), "{said}");
+    // Version 2 has weights: runc's first conversion of shares, and the one since 1.3.
+    assert!(["2048", "79", "174"].contains(&said.as_str()), "{said}");
 }
 
 fn processors_can_be_chosen(world: &World) {
+    let offered = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_else(|_| "cpuset".to_owned());
+    if !offered.contains("cpuset") {
+        skip("this machine's kernel has no cpuset");
+    }
     let said = world.run(&["--cpuset-cpus", "0"], "grep Cpus_allowed_list /proc/self/status").good();
     assert_eq!(said, "Cpus_allowed_list:\t0");
 }
@@ -55,7 +59,8 @@ fn a_limit_of_processes_holds(world: &World) {
 }
 
 fn a_program_that_eats_its_memory_is_reported_as_such(world: &World) {
-    let container = world.start("eater", &["-m", "32m"], "tail /dev/zero");
+    // The shell stays, and its cgroup with it, until whoever watches has been told.
+    let container = world.start("eater", &["-m", "32m"], "tail /dev/zero; code=$?; sleep 1; exit $code");
     assert_eq!(container.call(&["wait"]).good(), "137");
     assert_eq!(container.inspect(".State.OOMKilled"), "true");
 }
@@ -86,7 +91,5 @@ fn shared_memory_has_the_size_asked_for(world: &World) {
 
 fn an_oom_score_is_the_programs(world: &World) {
     let container = world.start("scored", &["--oom-score-adj", "500"], "sleep 100");
-    until("it runs", 10, || container.status() == "running");
-    assert_eq!(world.cli(&["exec", "scored", "cat", "/proc/1/oom_score_adj"]).good(), "500");
-    let _ = IMAGE;
+    assert_eq!(container.exec(&[], "cat /proc/1/oom_score_adj").good(), "500");
 }

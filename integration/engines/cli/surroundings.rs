@@ -70,10 +70,13 @@ fn a_capability_can_be_added(world: &World) {
     assert_eq!(said, "CapEff:\t0000000000001000");
 }
 
-/// unshare(2) of a user namespace is what the profiles of both engines close.
+/// Turning off address space randomization is a personality(2) that the profiles of both engines close.
 fn the_engines_seccomp_profile_is_in_force(world: &World) {
-    let said = world.run(&[], "grep ^Seccomp: /proc/self/status; unshare -U true 2>&1; true").good();
-    assert!(said.contains("Seccomp:\t2") && said.contains("not permitted"), "{said}");
+    let script = "grep ^Seccomp: /proc/self/status; /usr/bin/setarch -R echo open 2>&1 || echo closed";
+    let said = world.run(&[], script).good();
+    assert!(said.contains("Seccomp:\t2") && said.contains("closed"), "{said}");
+    let said = world.run(&["--security-opt", "seccomp=unconfined"], script).good();
+    assert!(said.contains("open"), "{said}");
 }
 
 fn the_seccomp_profile_can_be_left_away(world: &World) {
@@ -87,16 +90,16 @@ fn privileges_cannot_be_gained_when_asked(world: &World) {
 }
 
 fn the_kernels_secrets_are_masked(world: &World) {
-    let said =
-        world.run(&[], "wc -c </proc/keys; ls -A /proc/acpi 2>/dev/null; echo 1 2>&1 >/proc/sysrq-trigger; true");
+    let said = world.run(&[], "wc -c </proc/keys; echo 1 >/proc/sys/kernel/panic; true");
     assert_eq!(said.stdout.lines().next(), Some("0"), "{said}");
     assert!(said.stderr.contains("Read-only file system"), "{said}");
 }
 
 fn an_init_reaps_orphans(world: &World) {
-    let script = "(sleep 0.1 &); sleep 0.5; ps | grep -c 'sleep 0.1' | grep -q 1 && cat /proc/1/comm";
+    // The inner shell leaves its child to pid 1, and waits for the child's end through the pipe that it holds open.
+    let script = "sh -c 'sleep 0.1 & exit' | cat; i=0; while ps -o stat | grep -q Z; do [ $((i+=1)) -lt 100 ] || exit 1; done; cat /proc/1/comm";
     let first = world.run(&["--init"], script).good();
-    assert!(["catatonit", "docker-init", "tini"].iter().any(|name| first.contains(name) || first == "init"), "{first}");
+    assert!(first.contains("init") || first.contains("catatonit"), "{first}");
 }
 
 fn the_hosts_namespaces_are_shared_when_asked(world: &World) {
@@ -116,9 +119,8 @@ fn another_containers_namespaces_are_shared(world: &World) {
 }
 
 fn without_a_network_there_is_loopback(world: &World) {
-    let said =
-        world.run(&["--network", "none"], "ls /sys/class/net; ping -c 1 -W 1 127.0.0.1 >/dev/null && echo up").good();
-    assert_eq!(said, "lo\nup");
+    let said = world.run(&["--network", "none"], "ls /sys/class/net; ip -o link show lo").good();
+    assert!(said.starts_with("lo\n") && said.contains("LOOPBACK,UP"), "{said}");
 }
 
 fn a_network_has_an_address(world: &World) {
@@ -146,8 +148,8 @@ fn a_device_can_be_handed_in(world: &World) {
 }
 
 fn a_device_that_was_not_handed_in_is_refused(world: &World) {
-    // The node can be made (CAP_MKNOD), and not be opened.
-    let said = world.run(&["--cap-add", "MKNOD"], "mknod /kmsg c 1 11 && cat /kmsg 2>&1 | head -n 1").good();
+    // The node can be made (CAP_MKNOD; by an ordinary user it can't), and not be opened.
+    let said = world.run(&["--cap-add", "MKNOD"], "(mknod /kmsg c 1 11 && cat /kmsg) 2>&1 | head -n 1").good();
     assert!(said.contains("Operation not permitted"), "{said}");
 }
 

@@ -1,5 +1,6 @@
-//! What security modules are given: `process.apparmorProfile`, `process.selinuxLabel`, `linux.mountLabel`. A label that
-//! nothing enforces would be a container without the confinement that its config names, so it is refused.
+//! What security modules are given: `process.apparmorProfile`, `process.selinuxLabel`, `linux.mountLabel`. A program's label that
+//! nothing enforces would be a container without the confinement that its config names, so it is refused. Files' labels confine
+//! nobody by themselves: where there are none, that is a warning (`warn.rs`).
 
 use oci_spec::runtime::Process;
 
@@ -31,20 +32,13 @@ pub(super) fn of_host(facts: &Facts, found: &mut Findings) {
         let hint = "remove the profile, or boot with AppArmor: /sys/module/apparmor/parameters/enabled says Y then";
         found.refuse(Field::at("/process/apparmorProfile"), why, hint);
     }
-    let mount_label = facts.linux.and_then(|linux| linux.mount_label().as_deref());
-    if let Some(label) = mount_label {
+    if let Some(label) = facts.linux.and_then(|linux| linux.mount_label().as_deref()) {
         check_mount_label(label, found);
     }
-    let labels = [
-        ("/process/selinuxLabel", process.and_then(|process| process.selinux_label().as_deref())),
-        ("/linux/mountLabel", mount_label),
-    ];
-    for (pointer, _) in labels.into_iter().filter(|(_, label)| label.is_some()) {
-        if !facts.host.lsms.selinux() {
-            let why = "selinux label is specified in config, but selinux is disabled or not supported by this host";
-            let hint = "remove the label, or boot with SELinux and a policy: /sys/fs/selinux is mounted then";
-            found.refuse(Field::at(pointer), why, hint);
-        }
+    if process.is_some_and(|process| process.selinux_label().is_some()) && !facts.host.lsms.selinux() {
+        let why = "selinux label is specified in config, but selinux is disabled or not supported by this host";
+        let hint = "remove the label, or boot with SELinux and a policy: /sys/fs/selinux is mounted then";
+        found.refuse(Field::at("/process/selinuxLabel"), why, hint);
     }
 }
 

@@ -821,7 +821,7 @@ fn a_label_is_one_line_that_the_kernel_takes_whole() {
 }
 
 #[test]
-fn a_label_that_the_host_has_no_module_for_is_refused() {
+fn a_programs_label_that_the_host_has_no_module_for_is_refused() {
     use crate::host::lsm::Lsms;
     let document = changed(&[
         ("/process/apparmorProfile", json!("docker-default")),
@@ -836,7 +836,7 @@ fn a_label_that_the_host_has_no_module_for_is_refused() {
         fields
     };
     assert_eq!(fields(&on(true, true)), [""; 0]);
-    assert_eq!(fields(&on(true, false)), ["linux.mountLabel", "process.selinuxLabel"]);
+    assert_eq!(fields(&on(true, false)), ["process.selinuxLabel"], "files' labels confine nobody");
     assert_eq!(fields(&on(false, true)), ["process.apparmorProfile"]);
     let unconfined = changed(&[("/process/apparmorProfile", json!("unconfined"))]);
     assert_eq!(judged(&unconfined, &request(), &on(false, false)), [""; 0]);

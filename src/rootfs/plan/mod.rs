@@ -110,6 +110,14 @@ impl Planner<'_> {
         Some(namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()))
     }
 
+    /// What files are labelled with, where the host has labels.
+    fn mount_label<'a>(&self) -> Option<&'a str>
+    where
+        Self: 'a,
+    {
+        self.spec.linux().as_ref()?.mount_label().as_deref().filter(|_| self.host.lsms.selinux())
+    }
+
     fn in_user_namespace(&self) -> bool {
         self.namespace(LinuxNamespaceType::User).is_some()
     }
@@ -237,7 +245,7 @@ impl Planner<'_> {
             }
         }
         let null = self.slots.take();
-        let label = linux.mount_label().as_deref().and_then(|label| self.mask_label(label));
+        let label = self.mount_label().and_then(|label| self.mask_label(label));
         for (i, path) in linux.masked_paths().iter().flatten().enumerate() {
             let field = Field::item("/linux/maskedPaths", i, "");
             if let Some(path) = self.inside(Path::new(path), &field) {

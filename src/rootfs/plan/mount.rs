@@ -257,8 +257,7 @@ impl Planner<'_> {
 
     fn label_of_queues(&mut self, target: &Target) -> Option<Step> {
         let field = Field::at("/linux/mountLabel");
-        let label = self.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref())?;
-        let label = self.c_string(label, &field)?;
+        let label = self.c_string(self.mount_label()?, &field)?;
         Some(Step::new(Op::LabelQueues { path: target.path.clone(), label }, field))
     }
 
@@ -271,7 +270,7 @@ impl Planner<'_> {
     ) -> Option<(Vec<Datum>, CString, Option<CString>)> {
         let field = Field::item("/mounts", index, "/options");
         let mut items: Vec<Data> = options.data.iter().flat_map(|(_, data)| split_data(data)).collect();
-        let label = self.spec.linux().as_ref().and_then(|linux| linux.mount_label().clone()).unwrap_or_default();
+        let label = self.mount_label().unwrap_or_default().to_owned();
         let labelled = !matches!(fstype, "proc" | "sysfs" | "mqueue");
         if labelled && !label.is_empty() && !items.iter().any(|data| data.key == "context") {
             items.push(Data { key: "context".into(), value: Some(label) });

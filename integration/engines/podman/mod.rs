@@ -1,27 +1,48 @@
 //! Podman and buildah, with the driver cgroupfs and no daemon.
 
 use std::fs;
+use std::path::Path;
 
 use crate::call::{call, call_with};
 use crate::cli::{self, IMAGE};
 use crate::scenario::{Engine, Scenario, World, scenarios, skip, until};
 
-pub const ENGINE: Engine = Engine {
-    name: "podman",
+pub const ENGINE: Engine = Engine { name: "podman", program: "podman", start, scenarios: ALL, known: &[] };
+
+/// Control groups made by systemd: for a machine that has it as its first process.
+pub const BY_SYSTEMD: Engine = Engine {
+    name: "podman-systemd",
     program: "podman",
-    start,
-    scenarios: &[
-        ("basics", cli::basics::SCENARIOS),
-        ("streams", cli::streams::SCENARIOS),
-        ("exec", cli::exec::SCENARIOS),
-        ("life", cli::life::SCENARIOS),
-        ("limits", cli::limits::SCENARIOS),
-        ("surroundings", cli::surroundings::SCENARIOS),
-        ("fleet", cli::fleet::SCENARIOS),
-        ("its own", SCENARIOS),
-    ],
+    start: |world| configure(world, Path::new("/etc/containers"), "systemd", NO_FIREWALL),
+    scenarios: ALL,
     known: &[],
 };
+
+/// An ordinary user's Podman, with control groups by the user's systemd.
+pub const ROOTLESS: Engine = Engine {
+    name: "podman-rootless",
+    program: "podman",
+    start: |world| {
+        let home = std::env::var_os("HOME").expect("a home");
+        configure(world, &Path::new(&home).join(".config/containers"), "systemd", NO_FIREWALL);
+    },
+    scenarios: ALL,
+    known: &[(
+        "a_network_has_an_address",
+        "pasta gives a container the addresses of the host's own interface, and the machine has none but loopback",
+    )],
+};
+
+const ALL: &[(&str, &[Scenario])] = &[
+    ("basics", cli::basics::SCENARIOS),
+    ("streams", cli::streams::SCENARIOS),
+    ("exec", cli::exec::SCENARIOS),
+    ("life", cli::life::SCENARIOS),
+    ("limits", cli::limits::SCENARIOS),
+    ("surroundings", cli::surroundings::SCENARIOS),
+    ("fleet", cli::fleet::SCENARIOS),
+    ("its own", SCENARIOS),
+];
 
 const SCENARIOS: &[Scenario] = scenarios![
     a_pod_shares_its_namespaces,
@@ -39,39 +60,42 @@ const SCENARIOS: &[Scenario] = scenarios![
     a_checkpoint_is_restored,
 ];
 
-/// The lines of docs/engines.md, and what this machine asks for: hard limits that its root may not raise.
+/// `/etc/containers/containers.conf`, as docs/engines.md shows it.
+const CONTAINERS_CONF: &str = include_str!("containers.conf");
+
+/// The virtual machines' kernels have no tables for packets.
+const NO_FIREWALL: &str = "[network]\nfirewall_driver = \"none\"\n";
+
+/// With the driver cgroupfs, on a machine without systemd.
 fn start(world: &World) {
+    configure(world, Path::new("/etc/containers"), "cgroupfs", "");
+}
+
+/// What the tests add to CONTAINERS_CONF is what their machines ask for: no journal, no pause image in reach, and hard limits that
+/// root may not raise.
+fn configure(world: &World, place: &Path, manager: &str, more: &str) {
     let World { runtime, path, .. } = world;
-    fs::create_dir_all("/etc/containers").expect("a directory");
-    let containers = format!(
-        r#"[engine]
-runtime = "{runtime}"
-runtime_supports_json = ["runc", "corten"]
-runtime_supports_nocgroups = ["runc", "corten"]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-
-[engine.runtimes]
-{runtime} = ["{path}"]
-
-[containers]
-default_ulimits = ["nofile=1024:1024"]
-"#
-    );
-    fs::write("/etc/containers/containers.conf", containers).expect("containers.conf");
-    fs::write("/etc/containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)
-        .expect("policy.json");
+    fs::create_dir_all(place).expect("a directory");
+    let ours = CONTAINERS_CONF.replace("/usr/local/bin/corten", path).replace("corten", runtime);
+    let added =
+        format!("cgroup_manager = \"{manager}\"\nevents_logger = \"file\"\ninfra_image = \"localhost/pause\"\n");
+    let limits =
+        "[containers]\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+    let text = format!("{}\n{limits}{more}", ours.replacen("[engine]\n", &format!("[engine]\n{added}"), 1));
+    fs::write(place.join("containers.conf"), text).expect("containers.conf");
+    fs::write(place.join("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).expect("policy.json");
     // Podman 5 warns of version 1 with every call.
     // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("PODMAN_IGNORE_CGROUPSV1_WARNING", "1") };
-    fs::write("/etc/subuid", "containers:1000000:1000000\n").expect("subuid");
-    fs::write("/etc/subgid", "containers:1000000:1000000\n").expect("subgid");
-    world.cli(&["import", "--quiet", "/usr/share/engines/image.tar", IMAGE]).good();
+    let archive = "/usr/share/engines/image.tar";
+    world.cli(&["import", "--quiet", archive, IMAGE]).good();
+    // What holds the namespaces of a pod.
+    world.cli(&["import", "--quiet", "--change", "ENTRYPOINT [\"sleep\",\"100000\"]", archive, "pause"]).good();
     assert_eq!(world.cli(&["info", "--format", "{{.Host.OCIRuntime.Name}}"]).good(), *runtime);
 }
 
 fn a_pod_shares_its_namespaces(world: &World) {
-    world.cli(&["pod", "create", "--name", "pea", "--infra-image", IMAGE, "--infra-command", "sleep 1000"]).good();
+    world.cli(&["pod", "create", "--name", "pea"]).good();
     let one = world.start("pea1", &["--pod", "pea"], "sleep 100");
     let two = world.start("pea2", &["--pod", "pea"], "sleep 100");
     let links = "for n in net ipc uts; do readlink /proc/self/ns/$n; done";
@@ -84,17 +108,37 @@ fn a_pod_shares_its_namespaces(world: &World) {
     assert_ne!(mounts.0, mounts.1);
 }
 
+/// The ids of `--uidmap` are the host's for root, and for an ordinary user those of the range that newuidmap gives.
+fn first_id() -> u32 {
+    if is_root() { 200_000 } else { 20_000 }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 fn a_user_namespace_is_the_containers_own(world: &World) {
-    let flags = ["--uidmap", "0:200000:5000", "--gidmap", "0:300000:5000"];
-    let container = world.start("mapped", &flags, "id -u; cat /proc/self/uid_map; touch /tmp/mine; sleep 100");
-    container.until_it_says("200000");
+    let first = first_id();
+    let map = format!("0:{first}:5000");
+    let container = world.start(
+        "mapped",
+        &["--uidmap", &map, "--gidmap", &map],
+        "id -u; cat /proc/self/uid_map; touch /tmp/mine; sleep 100",
+    );
+    container.until_it_says(&first.to_string());
     assert!(container.logs().starts_with("0\n"), "{}", container.logs());
     let status = fs::read_to_string(format!("/proc/{}/status", container.inspect(".State.Pid"))).expect("its process");
-    assert!(status.contains("Uid:\t200000\t") && status.contains("Gid:\t300000\t"), "{status}");
+    // subuid(5) of the machine's user begins with 100000, which is id 1 in Podman's own namespace.
+    let outside = if is_root() { first } else { 100_000 + first - 1 };
+    assert!(status.contains(&format!("Uid:\t{outside}\t")), "{status}");
     assert_eq!(container.exec(&[], "stat -c %u:%g /tmp/mine").good(), "0:0");
 }
 
 fn every_container_gets_ids_of_its_own(world: &World) {
+    if is_root() {
+        fs::write("/etc/subuid", "containers:1000000:1000000\n").expect("subuid");
+        fs::write("/etc/subgid", "containers:1000000:1000000\n").expect("subgid");
+    }
     let map = |name| world.start(name, &["--userns", "auto:size=1000"], "sleep 100");
     let (one, two) = (map("auto1"), map("auto2"));
     let (first, second) =
@@ -104,6 +148,9 @@ fn every_container_gets_ids_of_its_own(world: &World) {
 }
 
 fn a_volume_is_idmapped(world: &World) {
+    if !is_root() {
+        skip("an ordinary user may not map the ids of the host's file systems");
+    }
     fs::create_dir_all("/var/tmp/owned").expect("a directory");
     let flags = ["--uidmap", "0:200000:5000", "--gidmap", "0:200000:5000", "-v", "/var/tmp/owned:/data:idmap"];
     world.run(&flags, "touch /data/file && stat -c %u /data/file").good();
@@ -166,24 +213,30 @@ fn buildah_runs_a_command_with_the_runtime(world: &World) {
     assert_eq!((said.stdout.as_str(), said.code), ("built\n", 4), "{said}");
 }
 
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: played
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: localhost/busybox:latest
+    imagePullPolicy: Never
+    command: [sleep, '1000']
+    resources:
+      limits:
+        memory: 64Mi
+    securityContext:
+      runAsUser: 1000
+";
+
 fn a_pod_is_played_from_kubernetes_yaml(world: &World) {
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: played\nspec:\n  containers:\n  - name: main\n    image: localhost/busybox:latest\n    \
-        imagePullPolicy: Never\n    command: [sleep, '1000']\n    resources:\n      limits:\n        memory: 64Mi\n    securityContext:\n      runAsUser: 1000\n";
-    fs::write("/var/tmp/pod.yaml", pod).expect("a file");
-    let conf = "/etc/containers/containers.conf";
-    let before = fs::read_to_string(conf).expect("containers.conf");
-    fs::write(
-        conf,
-        before.replace(
-            "[engine]\n",
-            "[engine]\ninfra_image = \"localhost/busybox:latest\"\ninfra_command = \"sleep 1000\"\n",
-        ),
-    )
-    .expect("containers.conf");
+    fs::write("/var/tmp/pod.yaml", POD).expect("a file");
     let played = world.cli(&["kube", "play", "/var/tmp/pod.yaml"]);
     let user = world.cli(&["exec", "played-main", "id", "-u"]);
-    let down = world.cli(&["kube", "down", "--force", "/var/tmp/pod.yaml"]);
-    fs::write(conf, before).expect("containers.conf");
+    let down = world.cli(&["pod", "rm", "-f", "-t", "0", "played"]);
     played.good();
     assert_eq!(user.good(), "1000");
     down.good();
