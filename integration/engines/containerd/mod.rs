@@ -9,7 +9,7 @@ mod limits;
 mod streams;
 mod surroundings;
 
-pub use surroundings::lacks_resource;
+pub use surroundings::{PRIVILEGED, privileged};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
