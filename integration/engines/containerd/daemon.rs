@@ -15,9 +15,9 @@ static RUNNING: Mutex<Option<Child>> = Mutex::new(None);
 
 /// Writes the configuration, `machine` added to it, and starts the daemon.
 pub fn start(world: &World, machine: &str) {
-    let lines = LINES.replace("/usr/local/bin/corten", &world.path);
+    let lines = format!("{LINES}{machine}").replace("/usr/local/bin/corten", &world.path);
     fs::create_dir_all("/etc/containerd").expect("a directory");
-    fs::write("/etc/containerd/config.toml", format!("{lines}\n{machine}")).expect("config.toml");
+    fs::write("/etc/containerd/config.toml", lines).expect("config.toml");
     spawn();
 }
 

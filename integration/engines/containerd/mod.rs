@@ -9,7 +9,7 @@ mod limits;
 mod streams;
 mod surroundings;
 
-pub use surroundings::lacks_resource;
+pub use surroundings::{PRIVILEGED, privileged};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -38,7 +38,7 @@ pub const IMAGE: &str = "127.0.0.1:5000/busybox:latest";
 pub const ARCHIVE: &str = "/usr/share/engines/image-oci.tar";
 
 fn start(world: &World) {
-    daemon::start(world, "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n");
+    daemon::start(world, "");
     ctr(&["images", "import", ARCHIVE]).good();
 }
 

@@ -3,6 +3,7 @@
 
 mod basics;
 mod exec;
+mod handlers;
 mod life;
 mod limits;
 mod pods;
@@ -29,6 +30,7 @@ pub const ENGINE: Engine = Engine {
         ("life", life::SCENARIOS),
         ("limits", limits::SCENARIOS),
         ("surroundings", surroundings::SCENARIOS),
+        ("handlers", handlers::SCENARIOS),
     ],
     known: &[],
 };
@@ -42,9 +44,22 @@ const MACHINE: &str = r#"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "127.0.0.1:5000/pause:latest"
   restrict_oom_score_adj = true
+  enable_cdi = true
+  cdi_spec_dirs = ["/etc/cdi"]
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "/etc/cni/net.d"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.elsewhere]
+  runtime_type = "io.containerd.runc.v2"
+  pod_annotations = ["org.example.*"]
+  container_annotations = ["org.example.*"]
+  base_runtime_spec = "/etc/containerd/base.json"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.elsewhere.options]
+    BinaryName = "/usr/local/bin/corten"
+    Root = "/run/elsewhere"
+    NoPivotRoot = true
+    NoNewKeyring = true
 "#;
 
 const STORAGE: &str = "version: 0.1
@@ -70,11 +85,20 @@ fn start(world: &World) {
     fs::create_dir_all("/etc/cni/net.d").expect("a directory");
     fs::write("/etc/cni/net.d/10-pods.conflist", network.to_string()).expect("a network");
     fs::write("/etc/crictl.yaml", CRICTL).expect("crictl's configuration");
+    base();
     daemon::start(world, MACHINE);
     registry();
     for image in [IMAGE, "127.0.0.1:5000/pause:latest"] {
         crictl(&["pull", image]).good();
     }
+}
+
+/// Writes what containers of one handler start from.
+fn base() {
+    fs::create_dir_all("/etc/containerd").expect("a directory");
+    let mut base: Value = serde_json::from_str(&call(&["ctr", "oci", "spec"]).good()).expect("a specification");
+    base["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]);
+    fs::write("/etc/containerd/base.json", base.to_string()).expect("a file");
 }
 
 /// It ends with the machine.
@@ -145,6 +169,11 @@ impl Pod {
 
     #[track_caller]
     fn with(name: &str, more: Value) -> Pod {
+        Pod::on(HANDLER, name, more)
+    }
+
+    #[track_caller]
+    fn on(handler: &str, name: &str, more: Value) -> Pod {
         let mut config = json!({
             "metadata": {"name": name, "uid": name, "namespace": "default", "attempt": 1},
             "log_directory": format!("/var/log/pods/{name}"),
@@ -155,7 +184,7 @@ impl Pod {
         let file = format!("/var/tmp/pod-{name}.json");
         fs::write(&file, config.to_string()).expect("a file");
         let namespaces = config["linux"]["security_context"]["namespace_options"].clone();
-        Pod { id: crictl(&["runp", "--runtime", HANDLER, &file]).good(), file, namespaces }
+        Pod { id: crictl(&["runp", "--runtime", handler, &file]).good(), file, namespaces }
     }
 
     /// A container that runs this in the shell, not started yet.
