@@ -50,19 +50,8 @@ pub fn of_process(process: &Process, at: &Field) -> Vec<Warning> {
     warnings
 }
 
-/// Warnings that depend on the host: labels of files where SELinux isn't active, capabilities that it has no power to grant.
-pub fn of_host(spec: &Spec, host: &Host) -> Vec<Warning> {
-    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_ref());
-    let mut warnings = Vec::new();
-    if label.is_some() && !host.lsms.selinux() {
-        let text = "has no effect: SELinux isn't active on this host, and files have no labels";
-        warnings.push(Warning::new(Field::at("/linux/mountLabel"), text));
-    }
-    warnings.extend(capabilities_of_host(spec, host));
-    warnings
-}
-
-fn capabilities_of_host(spec: &Spec, host: &Host) -> Option<Warning> {
+/// Warnings that depend on the host: capabilities that it has no power to grant.
+pub fn of_host(spec: &Spec, host: &Host) -> Option<Warning> {
     let sets = spec.process().as_ref()?.capabilities().as_ref()?;
     let all = [sets.bounding(), sets.effective(), sets.inheritable(), sets.permitted(), sets.ambient()];
     let unavailable = all.into_iter().flatten().flatten().map(ToString::to_string).filter(|name| {
@@ -85,7 +74,6 @@ fn names(names: impl Iterator<Item = String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::lsm::Lsms;
     use serde_json::{Value, json};
 
     fn warnings(document: Value) -> Vec<String> {
@@ -116,22 +104,16 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_label_without_selinux_is_named() {
-        let label = json!({"ociVersion": "1.3.0", "linux": {"mountLabel": "u:r:t:s0"}});
-        let spec: Spec = serde_json::from_value(label).unwrap();
-        let on = |selinux| of_host(&spec, &Host { lsms: Lsms::fixture(false, selinux), ..Host::fixture() });
-        assert!(on(false)[0].to_string().starts_with("linux.mountLabel: has no effect"), "{:?}", on(false));
-        assert!(on(true).is_empty());
-    }
-
-    #[test]
     fn a_capability_that_the_host_cannot_grant_is_named() {
         let capabilities = json!({"bounding": ["CAP_SYS_RESOURCE", "CAP_KILL"], "permitted": ["CAP_SYS_RESOURCE"]});
         let spec: Spec =
             serde_json::from_value(json!({"process": {"cwd": "/", "user": {}, "capabilities": capabilities}})).unwrap();
         let mut host = Host::fixture();
-        assert_eq!(of_host(&spec, &host), []);
+        assert_eq!(of_host(&spec, &host), None);
         host.bounding &= !(1 << caps::Capability::CAP_SYS_RESOURCE.index());
-        assert_eq!(of_host(&spec, &host)[0].text, "ignoring unknown or unavailable capabilities: [CAP_SYS_RESOURCE]");
+        assert_eq!(
+            of_host(&spec, &host).unwrap().text,
+            "ignoring unknown or unavailable capabilities: [CAP_SYS_RESOURCE]"
+        );
     }
 }

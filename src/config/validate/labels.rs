@@ -1,6 +1,6 @@
 //! What security modules are given: `process.apparmorProfile`, `process.selinuxLabel`, `linux.mountLabel`. A program's label that
 //! nothing enforces would be a container without the confinement that its config names, so it is refused. Files' labels confine
-//! nobody by themselves: where there are none, that is a warning (`warn.rs`).
+//! nobody by themselves: where there are none, that is a warning of the root file system's plan.
 
 use oci_spec::runtime::Process;
 

@@ -117,7 +117,7 @@ pub fn judge(config: Option<&Path>, request: &Request, host: &Host) -> Result<(V
     match bundle::load(&request.bundle, config) {
         Ok(config) => {
             let violations = validate(&config, request, host);
-            Ok((violations, [config.warnings, warn::of_host(&config.spec, host)].concat()))
+            Ok((violations, config.warnings.into_iter().chain(warn::of_host(&config.spec, host)).collect()))
         }
         Err(Error::Violations(complaints)) => {
             let bytes = bundle::read_json(&path)?;

@@ -80,6 +80,11 @@ pub fn plan_rootfs(
         plan: RootfsPlan::default(),
         violations: Vec::new(),
     };
+    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_ref());
+    if label.is_some() && planner.mount_label().is_none() {
+        let text = "has no effect: SELinux isn't active on this host, and files have no labels";
+        planner.plan.warnings.push(Warning::new(Field::at("/linux/mountLabel"), text));
+    }
     if planner.namespace(LinuxNamespaceType::Mount).is_some() {
         planner.plan_mounted_root();
     } else {

@@ -308,3 +308,19 @@ fn the_notify_socket_goes_on_top_of_the_config_s_mounts() {
     assert_eq!(lines(&plan.host)[0], take, "the mapped root may not reach the state root");
     assert_eq!(lines(&plan.mount)[4], attach);
 }
+
+#[test]
+fn a_mount_label_has_no_effect_without_selinux() {
+    use crate::host::lsm::Lsms;
+    let mut config = config(json!([{"destination": "/t", "type": "tmpfs"}]));
+    config["linux"]["mountLabel"] = json!("u:r:t:s0");
+    let on = |selinux| {
+        let host = Host { lsms: Lsms::fixture(false, selinux), ..Host::fixture() };
+        let plan = plan_with(&config, &host, &request()).unwrap();
+        let warnings: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
+        (lines(&plan.mount).iter().any(|line| line.contains("context=u:r:t:s0")), warnings)
+    };
+    assert_eq!(on(true), (true, vec![]));
+    let (labelled, warnings) = on(false);
+    assert!(!labelled && warnings[0].starts_with("linux.mountLabel: has no effect"), "{warnings:?}");
+}
