@@ -4,12 +4,14 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::sync::Mutex;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::stat::{Mode, SFlag, mknod};
-use nix::unistd::pivot_root;
+use nix::unistd::{Pid, pivot_root};
 
 use crate::apart::{self, BROKEN, Outcome};
 use crate::groups::{self, Groups};
@@ -20,6 +22,46 @@ const PREFIX: &str = "corten-engines-";
 
 /// What an engine keeps its images in. Not on the machine's root, which is an overlay: none can lie on another one.
 const STORES: [&str; 4] = ["var/lib/containers", "var/lib/docker", "var/lib/containerd", "var/tmp"];
+
+/// The machines' first processes on this side, and whether there may be more.
+struct Running {
+    ids: Vec<u32>,
+    stopped: bool,
+}
+
+static RUNNING: Mutex<Running> = Mutex::new(Running { ids: Vec::new(), stopped: false });
+
+fn start(stage: &mut Command) -> std::io::Result<Child> {
+    let mut running = RUNNING.lock().expect("no panic");
+    if running.stopped {
+        return Err(std::io::Error::other("interrupted"));
+    }
+    let child = stage.spawn()?;
+    running.ids.push(child.id());
+    Ok(child)
+}
+
+/// Whether a signal has ended the machines.
+pub fn stopped() -> bool {
+    RUNNING.lock().expect("no panic").stopped
+}
+
+/// Has SIGINT and SIGTERM end the machines and not the driver, which then removes what it made for them.
+pub fn stop_when_interrupted() {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGINT);
+    set.add(Signal::SIGTERM);
+    let _ = set.thread_block();
+    std::thread::spawn(move || {
+        while set.wait().is_ok() {
+            let mut running = RUNNING.lock().expect("no panic");
+            running.stopped = true;
+            for id in &running.ids {
+                let _ = kill(Pid::from_raw(*id as i32), Signal::SIGKILL);
+            }
+        }
+    });
+}
 
 /// Runs an engine's scenarios with a runtime; blocks until the machine is gone.
 pub fn run(engine: &str, name: &str, path: Option<&Path>, root: &Path, only: &[String], limit: u32) -> Said {
@@ -77,7 +119,12 @@ fn on_machine(
     let mut stage = Command::new("/proc/self/exe");
     stage.arg("--stage").arg(limit.to_string()).arg(groups.paths().len().to_string()).args(groups.paths());
     stage.args([engine, name, &runtime, &place, &lower]).args(only);
-    let output = stage.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    stage.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let stage = start(&mut stage)?;
+    let id = stage.id();
+    let output = stage.wait_with_output();
+    RUNNING.lock().expect("no panic").ids.retain(|it| *it != id);
+    let output = output?;
     let logs = root.with_file_name("logs").join(format!("{engine}-{name}"));
     let _ = fs::remove_dir_all(&logs);
     fs::create_dir_all(&logs)?;

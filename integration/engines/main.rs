@@ -128,6 +128,7 @@ fn run(request: &Request) -> Result<bool, String> {
             return Err("there are no engines: run integration/engines/build.sh first".to_owned());
         }
         machine::sweep();
+        machine::stop_when_interrupted();
     }
     let mut totals = Totals::default();
     for engine in &request.engines {
@@ -145,6 +146,9 @@ fn run(request: &Request) -> Result<bool, String> {
                 started.into_iter().map(|thread| thread.join().expect("a machine's thread")).collect()
             })
         };
+        if machine::stopped() {
+            return Err("interrupted".to_owned());
+        }
         let names: Vec<&str> = request.runtimes.iter().map(|(name, _)| name.as_str()).collect();
         let mut scenarios = engine.names();
         if let Some((gone, _)) = engine.known.iter().find(|(known, _)| !scenarios.contains(known)) {
