@@ -18,7 +18,7 @@ pub const NAME: &str = "documents";
 const FORMS: &[&[&str]] = &[&[], &["--rootless"], &["--with-rootfs"], &["--rootless", "--with-rootfs"]];
 /// The hooks, with the status that the container has when they are called (runtime.md, Lifecycle and State).
 const HOOKS: &[(&str, &str)] = &[
-    ("prestart", "creating"),
+    ("prestart", "created"),
     ("createRuntime", "creating"),
     ("createContainer", "creating"),
     ("startContainer", "created"),
