@@ -126,11 +126,7 @@ pub fn apply(op: &Op, slots: &mut Slots) -> Effect<Outcome> {
             descriptor::cloexec_from(*from);
             slots.forget_but(&keep[..]);
         }
-        Op::ResetSignals => {
-            // The one disposition that corten itself changes: Rust's start-up ignores SIGPIPE.
-            wait::default_signal(libc::SIGPIPE);
-            wait::reset_signals()?;
-        }
+        Op::ResetSignals => wait::reset_signals()?,
         _ => return Err(misplaced()),
     }
     Ok(Outcome::Done)

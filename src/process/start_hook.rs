@@ -51,7 +51,6 @@ fn become_hook(hook: &StartHook, input: RawFd, output: RawFd) -> ! {
         .and_then(|()| descriptor::dup_to(output, 1))
         .and_then(|()| descriptor::dup_to(output, 2));
     descriptor::cloexec_from(3);
-    wait::default_signal(libc::SIGPIPE);
     let trouble = match stdio.and_then(|()| wait::reset_signals()) {
         Ok(()) => hook.image.exec(&hook.path),
         Err(trouble) => trouble,

@@ -306,20 +306,14 @@ unsafe fn become_program(what: &Spawn, report: RawFd) -> Trouble {
     }
 }
 
-/// Default dispositions and an empty mask. Ignored signals would survive execve (Rust ignores SIGPIPE from birth), and
-/// so would the mask.
+/// Default dispositions and an empty mask: both would survive execve.
 ///
 /// # Safety
 /// As for [`child`].
 unsafe fn default_signals() {
-    // SAFETY: all zeros is the kernel's sigaction with SIG_DFL, no flags and an empty mask, and 64 bytes are more than it
-    // reads. The raw call, because the C library refuses its own two signals and may have been started with them
-    // ignored. SIGKILL and SIGSTOP answer EINVAL, which is right.
+    super::wait::default_dispositions();
+    // SAFETY: sigset_t is filled by sigemptyset before it is used; the pointers live through the calls.
     unsafe {
-        let action = [0u64; 8];
-        for signal in 1..=64 {
-            libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null_mut::<u64>(), 8);
-        }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());

@@ -126,8 +126,10 @@ pub fn reap_within(pid: i32, limit: Duration) -> bool {
     }
 }
 
-/// Empties the signal mask and restores every default disposition, so that a program starts as from a shell.
+/// Empties the signal mask and restores every default disposition: what the caller ignores would survive execve, and a shell can't
+/// trap what it was started with ignored (a daemon under nohup(1) would take SIGHUP from every container).
 pub fn reset_signals() -> Effect {
+    default_dispositions();
     // SAFETY: sigset_t is filled by sigemptyset before it is used; the pointers live through the calls.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
@@ -135,6 +137,18 @@ pub fn reset_signals() -> Effect {
         check_int(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()), Call::Sigprocmask)?;
     }
     Ok(())
+}
+
+/// Every signal's default disposition. For a child that is about to execute something else: it may share its memory with its parent,
+/// the dispositions it may not.
+pub(super) fn default_dispositions() {
+    let action = [0u64; 8];
+    for signal in 1..=64 {
+        // SAFETY: all zeros is the kernel's sigaction with SIG_DFL, no flags and an empty mask, and 64 bytes are more than it reads.
+        // The raw call, because the C library refuses its own two signals and may have been started with them ignored. SIGKILL and
+        // SIGSTOP answer EINVAL, which is right.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null_mut::<u64>(), 8) };
+    }
 }
 
 /// Gives a signal its default disposition back.

@@ -115,8 +115,8 @@ fn plain(text: &str) -> Vec<String> {
     // file system too, and 1.1.15 cuts the root off from the host's mounts (1.1.5 leaves it a slave, as corten does).
     let same = |line: &str| match line {
         "/ /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,mode=755" => line.replacen("ro,", "rw,", 1),
-        // The same as without `m`: the engine lets every node be made.
-        "c 10:229 rm" => "c 10:229 r".to_owned(),
+        // One of the C library's own signals, which runc leaves ignored.
+        "SigIgn:\t0000000080000000" => "SigIgn:\t0000000000000000".to_owned(),
         "/ /sys ro,nosuid,nodev,noexec,relatime - sysfs sysfs rw" => line.replace("sysfs rw", "sysfs ro"),
         line => line
             .replace("/ / rw,relatime master ", "/ / rw,relatime ")
