@@ -98,6 +98,7 @@ for purpose in "$@"; do
         need util-linux command -v unshare
         ;;
     engines)
+        has_go || go_missing=yes
         need mmdebstrap mmdebstrap --version
         need debian-archive-keyring test -e "${ENGINES_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}"
         need util-linux command -v flock

@@ -25,7 +25,8 @@ use verdict::Totals;
 
 const USAGE: &str = "engines [--engine NAME]... [--only WORD]... [--limit SECONDS] [--list | --engines] [--here] [RUNTIME[=PATH]]...
     --only takes the scenarios whose names contain WORD; runtimes are runc and corten if none is named: the first is what the
-    last is compared with; --here makes no machine: this one is made for it; `corten` is what this build made, others without a PATH those of the machines";
+    last is compared with; `corten` is what this build made, others without a PATH those of the machines; --here makes no
+    machine: this one is made for it";
 
 /// The engines, in the order in which they run.
 const ENGINES: &[&Engine] = &[&podman::ENGINE, &containerd::ENGINE, &cri::ENGINE, &docker::ENGINE];
@@ -155,6 +156,9 @@ fn run(request: &Request) -> Result<bool, String> {
             return Err(format!("{}: there is no scenario {gone}, which is known to fail", engine.name));
         }
         scenarios.retain(|name| scenario::wanted(name, &request.only));
+        if !request.only.is_empty() && scenarios.len() == 1 {
+            return Err(format!("{}: no scenario's name contains {}", engine.name, request.only.join(" or ")));
+        }
         totals.add(engine.name, &scenarios, engine.known, &names, &results);
     }
     Ok(totals.print())

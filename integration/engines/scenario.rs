@@ -19,6 +19,7 @@ pub struct World {
 }
 
 /// A sentence as a name, and what is done.
+#[derive(Clone, Copy)]
 pub struct Scenario {
     pub name: &'static str,
     pub run: fn(&World),
@@ -31,16 +32,20 @@ pub struct Engine {
     pub program: &'static str,
     /// Configures and starts the engine; a panic is the end of the machine.
     pub start: fn(&World),
-    /// By subject.
-    pub scenarios: &'static [(&'static str, &'static [Scenario])],
+    /// Files of scenarios, in lists that engines share.
+    pub scenarios: &'static [&'static [&'static [Scenario]]],
     /// Scenarios that fail with every runtime: the engine's fault or the machine's, with the proof.
     pub known: &'static [(&'static str, &'static str)],
 }
 
 impl Engine {
+    fn all(&self) -> impl Iterator<Item = Scenario> {
+        self.scenarios.iter().copied().flatten().copied().flatten().copied()
+    }
+
     /// The scenarios' names in their order; the start is the first.
     pub fn names(&self) -> Vec<&'static str> {
-        let all = self.scenarios.iter().flat_map(|(_, list)| list.iter()).map(|scenario| scenario.name);
+        let all = self.all().map(|scenario| scenario.name);
         std::iter::once(START).chain(all).collect()
     }
 }
@@ -95,11 +100,10 @@ pub fn run_all(engines: &[&Engine], arguments: &[String]) -> ExitCode {
     let path = ["/usr/local/bin", "/usr/sbin", "/usr/bin"].map(|dir| format!("{dir}/{runtime}"));
     let path = path.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or_default();
     let world = World { program: engine.program, runtime: runtime.clone(), path };
-    let all = engine.scenarios.iter().flat_map(|(_, list)| list.iter());
     let start = Scenario { name: START, run: engine.start };
     // Why the engine isn't there: then that is the answer to every scenario.
     let mut absent: Option<String> = None;
-    for scenario in std::iter::once(&start).chain(all).filter(|it| wanted(it.name, only)) {
+    for scenario in std::iter::once(start).chain(engine.all()).filter(|it| wanted(it.name, only)) {
         let begun = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| match &absent {
             Some(reason) => skip(reason.clone()),

@@ -56,7 +56,7 @@ pub fn warning(text: impl Into<String>) -> Warning {
 /// The container's end of it; `None` when there is no program that could become ready.
 ///
 /// # Errors
-/// Without a mount namespace the container's socket can't be put where it is looked for.
+/// Without a mount namespace of the container's own the socket isn't put where it is looked for.
 pub fn plan_notify(address: NotifyAddress, dir: PathBuf, spec: &Spec) -> Result<Option<NotifySocket>, Warning> {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     let mounts = namespaces.into_iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::Mount);

@@ -328,7 +328,7 @@ fn plan_terminal(plan: &mut ProcessPlan, process: &Process, context: &Context) {
     let (rows, columns) = configured.or(context.request.terminal_size).unwrap_or((0, 0));
     let op = Op::Terminal { rows, columns, owner: process.user().uid() };
     plan.inside.push(Step::new(op, Field::at("/process/terminal")));
-    // The container's console is its init's; without a mount namespace the bind would be seen by the whole host.
+    // The container's console is its init's; without a mount namespace of its own it gets none.
     let is_init = !matches!(context.request.mode, Mode::Exec { .. });
     if is_init && context.wants.get(Kind::Mount) != Want::Keep {
         plan.inside.push(Step::new(rootfs::Op::BindConsole, Field::at("/process/terminal")));

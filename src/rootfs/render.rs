@@ -147,7 +147,7 @@ pub fn hint(op: &Op, trouble: Trouble) -> Option<&'static str> {
     }
     match (op, errno) {
         (Op::LeaveNamespace { .. } | Op::ReturnNamespace { .. }, EPERM) => Some(
-            "mounts without a mount namespace take CAP_SYS_ADMIN over the caller's: add {\"type\": \"mount\"} to linux.namespaces",
+            "mounts without a mount namespace take CAP_SYS_ADMIN and CAP_SYS_CHROOT over the caller's: add {\"type\": \"mount\"} to linux.namespaces",
         ),
         (Op::DetachRoot, ENOSYS) => Some(
             "mounts without a mount namespace take Linux 5.2 or newer: add {\"type\": \"mount\"} to linux.namespaces",

@@ -45,6 +45,11 @@ fn a_paused_container_stands_still(world: &World) {
     container.call(&["pause"]).good();
     assert_eq!(container.status(), "paused");
     container.exec(&[], "true").bad();
+    // Seen from outside; a call of the engine takes several times as long as a step of the count.
+    let file = format!("/proc/{}/root/tmp/count", container.inspect(".State.Pid"));
+    let count = || std::fs::read_to_string(&file).expect("its file, from outside");
+    let seen = count();
+    (0..3).for_each(|_| assert_eq!((container.status().as_str(), count()), ("paused", seen.clone()), "it counts on"));
     container.call(&["unpause"]).good();
     assert_eq!(container.status(), "running");
     let before = container.exec(&[], "cat /tmp/count").good();

@@ -9,7 +9,18 @@ pub mod streams;
 pub mod surroundings;
 
 use crate::call::{Output, call, call_on_terminal, call_with};
-use crate::scenario::World;
+use crate::scenario::{Scenario, World};
+
+/// All of them.
+pub const SUBJECTS: &[&[Scenario]] = &[
+    basics::SCENARIOS,
+    streams::SCENARIOS,
+    exec::SCENARIOS,
+    life::SCENARIOS,
+    limits::SCENARIOS,
+    surroundings::SCENARIOS,
+    fleet::SCENARIOS,
+];
 
 /// What every container is made of: build.sh's image.
 pub const IMAGE: &str = "busybox";

@@ -21,7 +21,16 @@ fn a_terminal_is_the_programs_stdin_and_stdout(world: &World) {
 }
 
 fn a_terminal_has_a_size(world: &World) {
-    let inner = [world.program, "run", "--rm", "-it", IMAGE, "sh", "-c", "sleep 0.3; stty size"];
+    let inner = [
+        world.program,
+        "run",
+        "--rm",
+        "-it",
+        IMAGE,
+        "sh",
+        "-c",
+        "i=0; until stty size | grep '33 111' || [ $((i+=1)) -gt 200 ]; do sleep 0.05; done",
+    ];
     let line = format!("stty rows 33 cols 111; exec {}", inner.map(crate::call::quoted).join(" "));
     let said = crate::call::call_on_terminal(&["sh", "-c", &line], "").good();
     assert!(said.contains("33 111"), "{said}");

@@ -129,7 +129,7 @@ fn metrics_tell_what_is_used(world: &World) {
     assert!((1..64 << 20).contains(&value(["memory.usage_in_bytes", "memory.usage"])), "{said}");
     assert_eq!(value(["memory.limit_in_bytes", "memory.usage_limit"]), 64 << 20, "{said}");
     assert!(value(["cpuacct.usage", "cpu.usage_usec"]) > 0, "{said}");
-    assert!(value(["pids.current", "pids.current"]) >= 1, "{said}");
+    assert!(value(["pids.current", "pids.count"]) >= 1, "{said}");
 }
 
 /// The shim keeps the container; the new daemon finds it, and the runtime's state is what it was.

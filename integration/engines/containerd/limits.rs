@@ -40,7 +40,7 @@ fn a_quota_and_a_period_are_seen_inside(world: &World) {
 
 fn processor_shares_are_seen_inside(world: &World) {
     let said = value(world, &["--cpu-shares", "2048"], "cpu/cpu.shares", "cpu.weight");
-    assert!(["2048", "79", "159"].contains(&said.as_str()), "{said}");
+    assert!(["2048", "79", "174"].contains(&said.as_str()), "{said}");
 }
 
 fn a_control_group_can_be_chosen(world: &World) {

@@ -20,15 +20,15 @@ pub const ENGINE: Engine = Engine {
     name: "containerd",
     program: "ctr",
     start,
-    scenarios: &[
-        ("basics", basics::SCENARIOS),
-        ("streams", streams::SCENARIOS),
-        ("exec", exec::SCENARIOS),
-        ("life", life::SCENARIOS),
-        ("limits", limits::SCENARIOS),
-        ("surroundings", surroundings::SCENARIOS),
-        ("fleet", fleet::SCENARIOS),
-    ],
+    scenarios: &[&[
+        basics::SCENARIOS,
+        streams::SCENARIOS,
+        exec::SCENARIOS,
+        life::SCENARIOS,
+        limits::SCENARIOS,
+        surroundings::SCENARIOS,
+        fleet::SCENARIOS,
+    ]],
     known: &[],
 };
 

@@ -30,7 +30,8 @@ fn state(world: &World, id: &str) -> Value {
     serde_json::from_str(&said).expect("a state")
 }
 
-/// A state root of its own, no pivot_root(2), and the session keyring of the caller.
+/// A state root of its own is seen here. With it come the wishes for no pivot_root(2) and for the caller's session keyring, of which
+/// only that pods run is.
 fn the_options_of_a_runtime_reach_it(world: &World) {
     let pod = elsewhere("options", json!({}));
     let container = pod.run("options", json!({}), "ls / && sleep 100");

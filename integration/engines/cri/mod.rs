@@ -23,15 +23,15 @@ pub const ENGINE: Engine = Engine {
     name: "cri",
     program: "crictl",
     start,
-    scenarios: &[
-        ("basics", basics::SCENARIOS),
-        ("pods", pods::SCENARIOS),
-        ("exec", exec::SCENARIOS),
-        ("life", life::SCENARIOS),
-        ("limits", limits::SCENARIOS),
-        ("surroundings", surroundings::SCENARIOS),
-        ("handlers", handlers::SCENARIOS),
-    ],
+    scenarios: &[&[
+        basics::SCENARIOS,
+        pods::SCENARIOS,
+        exec::SCENARIOS,
+        life::SCENARIOS,
+        limits::SCENARIOS,
+        surroundings::SCENARIOS,
+        handlers::SCENARIOS,
+    ]],
     known: &[],
 };
 

@@ -25,20 +25,16 @@ pub const ENGINE: Engine = Engine {
     program: "docker",
     start,
     scenarios: &[
-        ("basics", cli::basics::SCENARIOS),
-        ("streams", cli::streams::SCENARIOS),
-        ("exec", cli::exec::SCENARIOS),
-        ("life", cli::life::SCENARIOS),
-        ("limits", cli::limits::SCENARIOS),
-        ("surroundings", cli::surroundings::SCENARIOS),
-        ("fleet", cli::fleet::SCENARIOS),
-        ("runtimes", runtimes::SCENARIOS),
-        ("beside runc", alike::SCENARIOS),
-        ("life with a daemon", life::SCENARIOS),
-        ("its surroundings", surroundings::SCENARIOS),
-        ("builds", builds::SCENARIOS),
-        ("restarts of the daemon", restarts::SCENARIOS),
-        ("user namespaces", remap::SCENARIOS),
+        cli::SUBJECTS,
+        &[
+            runtimes::SCENARIOS,
+            alike::SCENARIOS,
+            life::SCENARIOS,
+            surroundings::SCENARIOS,
+            builds::SCENARIOS,
+            restarts::SCENARIOS,
+            remap::SCENARIOS,
+        ],
     ],
     known: &[],
 };
@@ -76,13 +72,12 @@ fn start(world: &World) {
 /// daemon.json as it is documented, and what this machine asks for beside it: no systemd, and hard limits that its root may not
 /// raise.
 fn config(world: &World, more: &Value) -> Value {
-    let mut config: Value = serde_json::from_str(CONFIG).expect("daemon.json");
+    let ours = CONFIG.replace("/usr/local/bin/corten", &world.path).replace("corten", &world.runtime);
+    let mut config: Value = serde_json::from_str(&ours).expect("daemon.json");
     // The name `runc` is Docker's own. crun works in no hybrid of both versions of control groups.
-    config["runtimes"] = json!({"other": {"path": "/usr/sbin/runc"}, "traced": {"path": TRACED}});
-    if world.runtime != "runc" {
-        config["runtimes"][&world.runtime] = json!({"path": world.path});
-    }
-    config["default-runtime"] = json!(world.runtime);
+    config["runtimes"].as_object_mut().expect("runtimes").remove("runc");
+    config["runtimes"]["other"] = json!({"path": "/usr/sbin/runc"});
+    config["runtimes"]["traced"] = json!({"path": TRACED});
     config["exec-opts"] = json!(["native.cgroupdriver=cgroupfs"]);
     config["storage-driver"] = json!("overlay2");
     config["default-ulimits"] = json!({"nofile": {"Name": "nofile", "Soft": 1024, "Hard": 1024}});

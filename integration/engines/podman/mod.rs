@@ -33,16 +33,7 @@ pub const ROOTLESS: Engine = Engine {
     )],
 };
 
-const ALL: &[(&str, &[Scenario])] = &[
-    ("basics", cli::basics::SCENARIOS),
-    ("streams", cli::streams::SCENARIOS),
-    ("exec", cli::exec::SCENARIOS),
-    ("life", cli::life::SCENARIOS),
-    ("limits", cli::limits::SCENARIOS),
-    ("surroundings", cli::surroundings::SCENARIOS),
-    ("fleet", cli::fleet::SCENARIOS),
-    ("its own", SCENARIOS),
-];
+const ALL: &[&[&[Scenario]]] = &[cli::SUBJECTS, &[SCENARIOS]];
 
 const SCENARIOS: &[Scenario] = scenarios![
     a_pod_shares_its_namespaces,

@@ -156,17 +156,30 @@ fn empty_ns(list: &[EmptyNs]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn only_namespaces_that_criu_can_join_may_be_joined() {
         let joined = |kind: &str| {
-            let spec: Spec = serde_json::from_value(serde_json::json!({
+            let spec: Spec = serde_json::from_value(json!({
                 "ociVersion": "1.3.0",
                 "linux": {"namespaces": [{"type": "mount"}, {"type": kind, "path": "/proc/7/ns/x"}]},
             }))
             .unwrap();
             refuse_joined(&spec).iter().map(|found| found.field.pointer().to_owned()).collect::<Vec<_>>()
         };
+        let fields = |document| {
+            let spec: Spec = serde_json::from_value(document).unwrap();
+            refuse_joined(&spec).iter().map(|found| found.field.pointer().to_owned()).collect::<Vec<_>>()
+        };
+        let without = |more: Value| {
+            let mut document = json!({"ociVersion": "1.3.0", "root": {"path": "r"}, "linux": {"namespaces": []}});
+            document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            document
+        };
+        assert_eq!(fields(without(json!({"mounts": [{"destination": "/d"}]}))), ["/mounts"]);
+        assert_eq!(fields(without(json!({"root": {"path": "r", "readonly": true}}))), ["/root/readonly"]);
+        assert!(fields(without(json!({}))).is_empty());
         for kind in ["network", "pid", "ipc", "uts"] {
             assert!(joined(kind).is_empty(), "{kind}");
         }

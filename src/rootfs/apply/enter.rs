@@ -45,8 +45,8 @@ pub(super) fn leave_namespace(caller: Slot, slots: &mut Slots) -> Effect {
     namespace::unshare(libc::CLONE_NEWNS as u64)
 }
 
-/// A copy of the tree that is in no namespace. When its last descriptor closes, at the execve, the kernel dissolves it but
-/// leaves its mounts connected (UMOUNT_CONNECTED, dissolve_on_fput of fs/namespace.c): they are found by whoever has it
+/// A copy of the tree that is in no namespace. When its last descriptor closes, at the end of stage two, the kernel dissolves it
+/// but leaves its mounts connected (UMOUNT_CONNECTED, dissolve_on_fput of fs/namespace.c): they are found by whoever has it
 /// for a root, and gone with the last of them. Nothing outside of it is above its root, so no `..` leads out.
 pub(super) fn detach_root(slots: &mut Slots) -> Effect {
     let tree = mount::open_tree(slots.get(Slot::ROOTFS)?, c"", true, false)?;

@@ -322,6 +322,24 @@ impl Planner<'_> {
             Field::at("/root/readonly"),
             "in a user namespace a read-only root needs a mount namespace of the container's own",
         );
+        // In no namespace a path has no beginning: AppArmor takes every file for a disconnected one, and rules for /proc and /sys
+        // don't match.
+        let profile = spec.process().as_ref().and_then(|process| process.apparmor_profile().as_deref());
+        refuse(
+            (mounts || read_only) && profile.is_some_and(|profile| profile != "unconfined"),
+            Field::at("/process/apparmorProfile"),
+            "the rules of a profile don't hold for mounts that are in no mount namespace",
+        );
+        for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+            // The copy leaves out what is unbindable, and what is shared would be with others than the container.
+            let options = mount.options().iter().flatten();
+            let names = ["shared", "rshared", "unbindable", "runbindable"];
+            refuse(
+                options.into_iter().any(|option| names.contains(&option.as_str())),
+                Field::item("/mounts", index, "/options"),
+                "shared and unbindable need a mount namespace of the container's own",
+            );
+        }
         refuse(
             linux.and_then(|linux| linux.rootfs_propagation().as_deref()).is_some_and(|name| !name.is_empty()),
             Field::at("/linux/rootfsPropagation"),

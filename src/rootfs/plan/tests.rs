@@ -251,6 +251,22 @@ fn without_a_mount_namespace_mounts_are_made_in_one_that_is_left_again() {
 }
 
 #[test]
+fn what_needs_a_mount_namespace_is_refused_without_one() {
+    let with = |options: Value, profile: &str| {
+        let mut config = config(json!([{"destination": "/data", "type": "tmpfs", "options": options}]));
+        config["linux"] = json!({"namespaces": []});
+        config["process"] = json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "apparmorProfile": profile});
+        let found = plan(&config).err().unwrap_or_default();
+        found.iter().map(|violation| violation.field.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(with(json!(["nosuid"]), "unconfined"), [""; 0]);
+    assert_eq!(with(json!([]), "docker-default"), ["process.apparmorProfile"]);
+    for option in ["shared", "rshared", "unbindable", "runbindable"] {
+        assert_eq!(with(json!(["ro", option]), "unconfined"), ["mounts[0].options"], "{option}");
+    }
+}
+
+#[test]
 fn a_bound_dev_keeps_what_the_host_put_there() {
     let mut config = config(json!([{"destination": "/dev/", "type": "bind", "source": "/dev", "options": ["rbind"]}]));
     config["linux"]["devices"] = json!([
