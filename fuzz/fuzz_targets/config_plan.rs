@@ -17,7 +17,8 @@ fn judged((host_number, request_number): (u8, u8), bytes: &[u8]) -> String {
         Ok(config) => {
             let terminal = |config: &Config| config.spec.process().as_ref().is_some_and(|p| p.terminal() == Some(true));
             let request = request(request_number, terminal(&config));
-            let warnings = [config.warnings.clone(), warn::of_host(&config.spec, &host)].concat();
+            let warnings: Vec<_> =
+                config.warnings.iter().cloned().chain(warn::of_host(&config.spec, &host)).collect();
             format!("{}{warnings:?}", plan(&config, &request, &host))
         }
         Err(error) => {
